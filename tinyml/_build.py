@@ -1,0 +1,38 @@
+"""Builds tinyml._engine, the cffi binding of csrc/: the declarations are csrc/tinyml.h without its preprocessor lines."""
+
+import os
+import sysconfig
+from pathlib import Path
+
+from cffi import FFI
+
+CSRC = Path(__file__).resolve().parent.parent / "csrc"
+
+# -fno-trapping-math lets the compiler turn conditions into selects; -ffast-math stays off: it would delete checks for NaN.
+FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+FLAGS += ["-fvisibility=hidden"]  # calls between our own files go straight, not through the linker's table
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+
+# For the project's own checks: "address,undefined" or "thread" builds with these sanitizers and without pools.
+SANITIZE = os.environ.get("TINYML_SANITIZE", "")
+if SANITIZE:
+    FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-DTM_POOLED=0"]
+if os.environ.get("TINYML_WERROR"):
+    FLAGS += ["-Werror"]
+
+ffibuilder = FFI()
+ffibuilder.cdef(
+    "\n".join(
+        line for line in (CSRC / "tinyml.h").read_text().splitlines() if not line.startswith("#")
+    )
+)
+ffibuilder.set_source(
+    "tinyml._engine",
+    '#include "tinyml.h"',
+    sources=[f"csrc/{source.name}" for source in sorted(CSRC.glob("*.c"))],
+    include_dirs=["csrc"],
+    extra_compile_args=FLAGS,
+    extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE else [],
+    libraries=["m", "pthread"],
+    py_limited_api=not FREE_THREADED,
+)

@@ -1,0 +1,6 @@
+"""The compiled binding; _core.py gives it types."""
+
+from typing import Any
+
+ffi: Any
+lib: Any
