@@ -1,0 +1,22 @@
+/* Every family's loops, once for the current REAL. */
+#if REAL_IS_FLOAT
+#include "../vmath.h"
+#include "../gemm.h"
+#endif
+#include "select.h"
+#include "elementwise_loops.h"
+#include "reduce.h"
+#include "movement.h"
+#include "indexing.h"
+#include "matmul.h"
+#include "softmax.h"
+#include "loss.h"
+#include "scalars.h"
+#include "dropout.h"
+#include "update.h"
+#undef REAL
+#undef FN
+#undef REAL_IS_F32
+#undef REAL_IS_F64
+#undef REAL_IS_FLOAT
+#undef REAL_IS_BOOL
