@@ -1,0 +1,249 @@
+/* softmax, log_softmax and logsumexp; loss.h builds on their loops. All subtract a row's maximum before the powers. */
+
+#if defined(RULES)
+
+/* An array seen along one axis: `rows` rows of n elements, `step` apart. It is walked in strips of neighbouring rows: where
+ * step is 1 they lie end to end, else side by side. A strip fits the first-level cache unless a single row does not. */
+enum { STRIP = 512 };
+typedef struct {
+    int64_t rows, n, step;
+    int64_t first, count;  /* the rows of this strip */
+    int64_t at, row_step;  /* where the first one begins, and the next one after it */
+} strip;
+
+static int next_strip(strip *s)
+{
+    int64_t most;
+    s->first += s->count;
+    if (s->first >= s->rows)
+        return 0;
+    if (s->step == 1) {
+        most = s->n >= STRIP ? 1 : STRIP / (s->n ? s->n : 1);
+        s->at = s->first * s->n;
+        s->row_step = s->n;
+    } else {
+        most = s->step - s->first % s->step;
+        most = most < STRIP ? most : STRIP;
+        s->at = s->first / s->step * s->n * s->step + s->first % s->step;
+        s->row_step = 1;
+    }
+    s->count = s->rows - s->first < most ? s->rows - s->first : most;
+    return 1;
+}
+
+/* A 0-d node is one row of one element. */
+static strip strips_along(const tm_node *x, int axis)
+{
+    strip s = {.rows = 1, .n = 1, .step = 1};
+    for (int d = 0; d < x->rank; d++) {
+        const int64_t extent = tm_shape(x)[d];
+        if (d == axis)
+            s.n = extent;
+        else
+            s.rows *= extent;
+        if (d > axis)
+            s.step *= extent;
+    }
+    return s;
+}
+
+/* One statement for every element of a strip: i is its place, q its row's number in the strip. */
+#define FOR_STRIP(s, statement)                                                                                        \
+    do {                                                                                                               \
+        if ((s).step == 1) {                                                                                           \
+            for (int64_t q = 0, i = (s).at; q < (s).count; q++)                                                        \
+                for (const int64_t end = i + (s).n; i < end; i++)                                                      \
+                    statement;                                                                                         \
+        } else {                                                                                                       \
+            for (int64_t j = 0; j < (s).n; j++)                                                                        \
+                for (int64_t q = 0, i = (s).at + j * (s).step; q < (s).count; q++, i++)                                \
+                    statement;                                                                                         \
+        }                                                                                                              \
+    } while (0)
+
+/* attributes: axis */
+static int softmax_rule(tm_call *call)
+{
+    const int axis = tm_axis(call, call->attr[0], call->in[0]->rank ? call->in[0]->rank : 1);
+    call->attr[0] = axis;
+    return axis < 0 ? -1 : tm_rule_like_input(call);
+}
+
+#elif defined(ROWS)
+
+{.name = "softmax", .min_in = 1, .max_in = 1, .min_attr = 1, .promote = TM_ANY, .rule = softmax_rule,
+ .forward = {FLOATS(softmax_forward)}, .backward = {FLOATS(softmax_backward)}},
+{.name = "log_softmax", .min_in = 1, .max_in = 1, .min_attr = 1, .promote = TM_ANY, .rule = softmax_rule,
+ .forward = {FLOATS(log_softmax_forward)}, .backward = {FLOATS(log_softmax_backward)}},
+{.name = "logsumexp", .min_in = 1, .max_in = 1, .min_attr = 1, .promote = TM_ANY, .rule = reduce_rule,
+ .forward = {FLOATS(logsumexp_forward)}, .backward = {FLOATS(logsumexp_backward)}},
+
+#elif REAL_IS_FLOAT
+
+/* Reductions of one row: in lanes, because the compiler may not reorder a serial chain. NaN does not count as a maximum. */
+#define ROW_REDUCTION(name, start, term, combine)                                                                      \
+    static REAL FN(name)(int64_t n, const REAL *a, const REAL *b)                                                      \
+    {                                                                                                                  \
+        enum { LANES = 2 * TM_VECTOR_BYTES / sizeof(REAL) };                                                           \
+        REAL result = start;                                                                                           \
+        int64_t i = 0;                                                                                                 \
+        (void)b;                                                                                                       \
+        if (n >= LANES) {                                                                                              \
+            REAL lanes[LANES];                                                                                         \
+            for (int lane = 0; lane < LANES; lane++)                                                                   \
+                lanes[lane] = start;                                                                                   \
+            for (; i + LANES <= n; i += LANES)                                                                         \
+                for (int lane = 0; lane < LANES; lane++)                                                               \
+                    lanes[lane] = combine(lanes[lane], term(i + lane));                                                \
+            for (int half = LANES / 2; half; half /= 2)                                                                \
+                for (int lane = 0; lane < half; lane++)                                                                \
+                    lanes[lane] = combine(lanes[lane], lanes[lane + half]);                                            \
+            result = lanes[0];                                                                                         \
+        }                                                                                                              \
+        for (; i < n; i++)                                                                                             \
+            result = combine(result, term(i));                                                                         \
+        return result;                                                                                                 \
+    }
+#define LARGER(x, y) ((y) > (x) ? (y) : (x))
+#define PLUS(x, y) ((x) + (y))
+#define OF_A(i) a[i]
+#define OF_BOTH(i) FLOW(a[i], b[i])
+ROW_REDUCTION(row_max, -(REAL)INFINITY, OF_A, LARGER)
+ROW_REDUCTION(row_sum, 0, OF_A, PLUS)
+ROW_REDUCTION(row_dot, 0, OF_BOTH, PLUS)
+#undef ROW_REDUCTION
+#undef LARGER
+#undef PLUS
+#undef OF_A
+#undef OF_BOTH
+
+/* e = exp(x - max), and each row's sum of e and, unless z_sum is NULL, of x - max. Rows may be long: sums are in double
+ * where they are not made in lanes. */
+static void FN(exp_strip)(const strip s, const REAL *restrict x, REAL *restrict e, REAL *restrict max, double *restrict sum,
+                          double *restrict z_sum)
+{
+    if (s.step == 1) {
+        for (int64_t q = 0, at = s.at; q < s.count; q++, at += s.n) {
+            const REAL largest = max[q] = FN(row_max)(s.n, x + at, NULL);
+            for (int64_t i = at; i < at + s.n; i++)
+                e[i] = x[i] - largest;
+            if (z_sum)
+                z_sum[q] = FN(row_sum)(s.n, e + at, NULL);
+        }
+        for (int64_t i = s.at; i < s.at + s.count * s.n; i++)
+            e[i] = FN(exp)(e[i]);
+        for (int64_t q = 0; q < s.count; q++)
+            sum[q] = FN(row_sum)(s.n, e + s.at + q * s.n, NULL);
+        return;
+    }
+    for (int64_t q = 0; q < s.count; q++)
+        max[q] = -(REAL)INFINITY, sum[q] = 0;
+    FOR_STRIP(s, max[q] = x[i] > max[q] ? x[i] : max[q]);
+    FOR_STRIP(s, sum[q] += e[i] = FN(exp)(x[i] - max[q]));
+    for (int64_t q = 0; z_sum && q < s.count; q++)
+        z_sum[q] = 0;
+    if (z_sum)
+        FOR_STRIP(s, z_sum[q] += x[i] - max[q]);
+}
+
+/* Each row's sum of a, or of a b. */
+static void FN(sum_strip)(const strip s, const REAL *restrict a, const REAL *restrict b, REAL *restrict sum)
+{
+    double total[STRIP];
+    for (int64_t q = 0; q < s.count; q++) {
+        const REAL *a_row = a + s.at + q * s.n;
+        total[q] = s.step != 1 ? 0 : b ? FN(row_dot)(s.n, a_row, b + s.at + q * s.n) : FN(row_sum)(s.n, a_row, NULL);
+    }
+    if (s.step != 1)
+        FOR_STRIP(s, total[q] += b ? FLOW(a[i], b[i]) : a[i]);
+    for (int64_t q = 0; q < s.count; q++)
+        sum[q] = (REAL)total[q];
+}
+
+static int FN(softmax_forward)(tm_node *y)
+{
+    const int axis = (int)tm_attr(y)[0];
+    const REAL *restrict x = tm_data(y->in[0]);
+    REAL *restrict to = tm_data(y), max[STRIP], scale[STRIP];
+    double sum[STRIP];
+    for (strip s = strips_along(y, axis); next_strip(&s);) {
+        FN(exp_strip)(s, x, to, max, sum, NULL);
+        for (int64_t q = 0; q < s.count; q++)
+            scale[q] = (REAL)(1 / sum[q]);
+        FOR_STRIP(s, to[i] *= scale[q]);
+    }
+    return 0;
+}
+
+static int FN(log_softmax_forward)(tm_node *y)
+{
+    const int axis = (int)tm_attr(y)[0];
+    const REAL *restrict x = tm_data(y->in[0]);
+    REAL *restrict to = tm_data(y), max[STRIP], log_sum[STRIP];
+    double sum[STRIP];
+    for (strip s = strips_along(y, axis); next_strip(&s);) {
+        FN(exp_strip)(s, x, to, max, sum, NULL);
+        for (int64_t q = 0; q < s.count; q++)
+            log_sum[q] = FN(log)((REAL)sum[q]);
+        FOR_STRIP(s, to[i] = x[i] - max[q] - log_sum[q]);
+    }
+    return 0;
+}
+
+/* dx = y (dy - sum(dy y)) */
+static int FN(softmax_backward)(tm_node *node)
+{
+    const int axis = (int)tm_attr(node)[0];
+    int add;
+    const REAL *restrict y = tm_data(node), *restrict dy = tm_grad_data(node);
+    REAL *restrict dx = tm_grad_open(node->in[0], &add), sum[STRIP];
+    for (strip s = strips_along(node, axis); dx && next_strip(&s);) {
+        FN(sum_strip)(s, dy, y, sum);
+        FOR_STRIP(s, dx[i] = FLOW(dy[i] - sum[q], y[i]) + (add ? dx[i] : 0));
+    }
+    return 0;
+}
+
+/* dx = dy - exp(y) sum(dy) */
+static int FN(log_softmax_backward)(tm_node *node)
+{
+    const int axis = (int)tm_attr(node)[0];
+    int add;
+    const REAL *restrict y = tm_data(node), *restrict dy = tm_grad_data(node);
+    REAL *restrict dx = tm_grad_open(node->in[0], &add), sum[STRIP];
+    for (strip s = strips_along(node, axis); dx && next_strip(&s);) {
+        FN(sum_strip)(s, dy, NULL, sum);
+        FOR_STRIP(s, dx[i] = dy[i] - FLOW(sum[q], FN(exp)(y[i])) + (add ? dx[i] : 0));
+    }
+    return 0;
+}
+
+/* Some columns of logsumexp: max + log(sum(exp(x - max))), where an infinite maximum is not subtracted. */
+static void FN(fold_powers)(int64_t n, int64_t width, int64_t stride, const REAL *x, REAL *y)
+{
+    REAL max[REDUCE_COLUMNS];
+    FN(fold_max)(n, width, stride, x, max);
+    for (int64_t i = 0; i < width; i++)
+        max[i] = isinf(max[i]) ? 0 : max[i];
+    FN(fold)(REDUCE_POWERS, n, width, stride, x, max, y);
+    for (int64_t i = 0; i < width; i++)
+        y[i] = max[i] + FN(log)(y[i]);
+}
+
+static int FN(logsumexp_forward)(tm_node *y)
+{
+    return FN(reduce)(y, 1, FN(fold_powers));
+}
+
+/* dx = dy exp(x - y) */
+static void FN(powers_flow)(const FN(slab_columns) *c)
+{
+    FN(flow)(REDUCE_POWERS, c, c->ys, c->dys);
+}
+
+static int FN(logsumexp_backward)(tm_node *y)
+{
+    return FN(reduce_backward)(y, 1, 0, FN(powers_flow));
+}
+
+#endif
