@@ -1,5 +1,6 @@
 /* The border: the C API's addresses become nodes here, and nodes addresses. What is larger stands with its subject. */
 #include "error.h"
+#include "grad.h"
 #include "op.h"
 #include "shape.h"
 #include "tinyml.h"
@@ -24,7 +25,8 @@ tm_ref tm_value(double data)
 tm_ref tm_leaf(int dtype, int rank, const int64_t *shape, const void *data, int requires_grad)
 {
     if (rank > TM_MAX_RANK) {
-        tm_fail(TM_SHAPE_ERROR, "tensor: %d dimensions, expected at most %d; reshape before the conversion", rank, TM_MAX_RANK);
+        tm_fail(TM_SHAPE_ERROR, "tensor: %d dimensions, expected at most %d; reshape before the conversion", rank,
+                TM_MAX_RANK);
         return 0;
     }
     double size = 1;
@@ -93,7 +95,8 @@ tm_ref tm_apply2(tm_ref op, tm_ref a, tm_ref b)
 static int number_dtype(const tm_node *x, int number_kind)
 {
     static const int own[] = {TM_F32, TM_I64, TM_BOOL};
-    int fits = tm_is_float(x->dtype) || (x->dtype == TM_I64 && number_kind > 0) || (x->dtype == TM_BOOL && number_kind == 2);
+    int fits = tm_is_float(x->dtype) || (x->dtype == TM_I64 && number_kind > 0) ||
+               (x->dtype == TM_BOOL && number_kind == 2);
     return fits ? x->dtype : own[number_kind];
 }
 
@@ -109,7 +112,14 @@ static void store(tm_node *x, double number)
 
 tm_ref tm_apply_number(tm_ref op, tm_ref a, double number, int number_kind, int reversed)
 {
-    tm_node *x = NODE(a), *constant = tm_node_new(&tm_leaf_op, number_dtype(x, number_kind), 0, NULL, 0, NULL, 0, 0, NULL);
+    tm_node *x = NODE(a);
+    const int dtype = number_dtype(x, number_kind);
+    if (dtype == TM_I64 && !(number > -0x1p53 && number < 0x1p53)) {
+        tm_fail(TM_VALUE_ERROR, "%s: got the integer %.0f, and from 2^53 on not every one arrives as it is; pass "
+                "tinyml.tensor(number)", OP(op)->name, number);
+        return 0;
+    }
+    tm_node *constant = tm_node_new(&tm_leaf_op, dtype, 0, NULL, 0, NULL, 0, 0, NULL);
     if (!constant)
         return 0;
     store(constant, number);
@@ -226,8 +236,8 @@ static int check_alike(const char *what, tm_node *x, tm_node *source)
         return tm_fail(TM_SHAPE_ERROR, "%s: got shape %s, expected %s; make a new tensor to change the shape", what,
                        tm_shape_of(source).text, tm_shape_of(x).text);
     if (x->dtype != source->dtype)
-        return tm_fail(TM_DTYPE_ERROR, "%s: got %s, expected %s; convert with .to()", what, tm_dtype_name(source->dtype),
-                       tm_dtype_name(x->dtype));
+        return tm_fail(TM_DTYPE_ERROR, "%s: got %s, expected %s; convert with .to()", what,
+                       tm_dtype_name(source->dtype), tm_dtype_name(x->dtype));
     return 0;
 }
 
@@ -243,7 +253,8 @@ int tm_assign(tm_ref node, tm_ref source)
 int tm_set_item(tm_ref node, double data)
 {
     if (NODE(node)->rank)
-        return tm_fail(TM_SHAPE_ERROR, "data: got a number, expected an array of shape %s", tm_shape_of(NODE(node)).text);
+        return tm_fail(TM_SHAPE_ERROR, "data: got a number, expected an array of shape %s",
+                       tm_shape_of(NODE(node)).text);
     store(NODE(node), data);
     return 0;
 }
@@ -255,8 +266,8 @@ int tm_set_requires_grad(tm_ref node, int requires_grad)
         return tm_fail(TM_DTYPE_ERROR, "requires_grad: got %s, expected float32 or float64; convert with .float()",
                        tm_dtype_name(x->dtype));
     if (!tm_leaf_node(x) && !requires_grad)
-        return tm_fail(TM_RUNTIME_ERROR, "requires_grad: only a leaf's can be switched off, and this is a result of %s; "
-                       "use .detach()", x->op->name);
+        return tm_fail(TM_RUNTIME_ERROR, "requires_grad: only a leaf's can be switched off, and this is a result of "
+                       "%s; use .detach()", x->op->name);
     x->flags = (uint8_t)(requires_grad ? x->flags | TM_REQUIRES_GRAD : x->flags & ~TM_REQUIRES_GRAD);
     return 0;
 }
@@ -264,8 +275,8 @@ int tm_set_requires_grad(tm_ref node, int requires_grad)
 int tm_retain_grad(tm_ref node)
 {
     if (!(NODE(node)->flags & TM_REQUIRES_GRAD))
-        return tm_fail(TM_RUNTIME_ERROR, "retain_grad: this tensor does not require a gradient; set requires_grad=True on an "
-                       "input first");
+        return tm_fail(TM_RUNTIME_ERROR, "retain_grad: this tensor does not require a gradient; set requires_grad=True "
+                       "on an input first");
     NODE(node)->flags |= TM_RETAIN_GRAD;
     return 0;
 }

@@ -43,8 +43,8 @@ static int category(int dtype)
     return tm_is_float(dtype) ? 2 : dtype == TM_I64;
 }
 
-/* PyTorch's rule: among the operands of the highest category (bool, integer, float) arrays outvote 0-d operands, so that a
- * float64 Value leaves a float32 Tensor float32. https://docs.pytorch.org/docs/stable/tensor_attributes.html */
+/* PyTorch's rule: among the operands of the highest category (bool, integer, float) arrays outvote 0-d operands, so
+ * that a float64 Value leaves a float32 Tensor float32. https://docs.pytorch.org/docs/stable/tensor_attributes.html */
 static int common_dtype(tm_node *const *in, int n)
 {
     int best = in[0]->dtype, best_is_array = in[0]->rank > 0;

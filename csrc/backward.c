@@ -1,10 +1,10 @@
 /* The backward pass: put the graph in order, seed the root, sweep. */
 #include "error.h"
+#include "grad.h"
 #include "op.h"
 #include "shape.h"
 #include "tinyml.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,9 +27,10 @@ static int push(list *l, tm_node *x)
     return 0;
 }
 
-/* Appends every result that root's gradient flows through, inputs before what is made from them. Depth first, the path kept
- * in a list instead of the call stack. A result's mark is 0 before it is met, then 1 + the inputs looked at so far; it stays
- * above 0 until the sweep, so that no result enters twice. Leaves have no place in the order: nothing comes after them. */
+/* Appends every result that root's gradient flows through, inputs before what is made from them. Depth first, the path
+ * kept in a list instead of the call stack. A result's mark is 0 before it is met, then 1 + the inputs looked at so
+ * far; it stays above 0 until the sweep, so that no result enters twice. Leaves have no place in the order: nothing
+ * comes after them. */
 static int topological_order(tm_node *root, list *order, list *path)
 {
     if (push(path, root))
@@ -56,45 +57,22 @@ static int topological_order(tm_node *root, list *order, list *path)
     return 0;
 }
 
-/* Threads may sweep graphs of their own over shared leaves, so a leaf is locked while a kernel adds to its gradient. All
- * leaves of one result or none: who cannot have them all lets go and waits, so nobody waits while holding. */
-static void unlock_leaves(tm_node **inputs, uint32_t n, uint32_t me)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (tm_leaf_node(inputs[i]) && __atomic_load_n(&inputs[i]->mark, __ATOMIC_RELAXED) == me)
-            __atomic_store_n(&inputs[i]->mark, 0, __ATOMIC_RELEASE);
-}
-
-static void lock_leaves(tm_node **inputs, uint32_t n, uint32_t me)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        tm_node *x = inputs[i];
-        uint32_t holder = 0;
-        if (!(x->flags & TM_REQUIRES_GRAD) || !tm_leaf_node(x) ||
-            __atomic_compare_exchange_n(&x->mark, &holder, me, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) || holder == me)
-            continue; /* holder == me: the leaf is an input twice */
-        unlock_leaves(inputs, i, me);
-        sched_yield();
-        i = (uint32_t)-1;
-    }
-}
-
 /* y's part of the chain rule: its gradient flows into its inputs. */
 static int flow(tm_node *y, uint32_t me)
 {
     tm_node **inputs = tm_inputs(y);
     int failed = 0;
-    lock_leaves(inputs, y->n_inputs, me);
+    tm_leaves_lock(inputs, y->n_inputs, me);
     for (uint32_t i = 0; i < y->n_inputs && !failed; i++)
         if (inputs[i]->flags & TM_REQUIRES_GRAD)
             failed = tm_grad_reserve(inputs[i]);
     if (!failed)
         failed = y->op->backward[inputs[0]->dtype](y);
-    unlock_leaves(inputs, y->n_inputs, me);
+    tm_leaves_unlock(inputs, y->n_inputs, me);
     return failed;
 }
 
-/* Adds the given gradient, or 1, to a leaf; a result starts every sweep afresh. */
+/* The gradient to start from, or 1: written to a result, added to a leaf. */
 static void seed(tm_node *root, tm_node *gradient)
 {
     int add = 0;
@@ -108,11 +86,10 @@ static void seed(tm_node *root, tm_node *gradient)
             ((double *)to)[i] = (from ? ((const double *)from)[i] : 1) + (add ? ((double *)to)[i] : 0);
 }
 
-/* Last made, first served: when a result's turn comes, all that used it has added to its gradient. After a failure the sweep
- * goes on only to clear the marks. */
-static int sweep(const list *order, int failed)
+/* Last made, first served: when a result's turn comes, all that used it has added to its gradient. After a failure the
+ * sweep goes on only to clear the marks. */
+static int sweep(const list *order, int failed, uint32_t me)
 {
-    uint32_t me = tm_thread_id();
     for (size_t i = order->n; i-- > 0;) {
         tm_node *y = order->nodes[i];
         y->mark = 0;
@@ -128,11 +105,12 @@ static int check(tm_node *root, tm_node *gradient)
 {
     if (!(root->flags & TM_REQUIRES_GRAD))
         return tm_fail(TM_RUNTIME_ERROR, "backward: this %s%s%s does not require a gradient; make an input with "
-                       "requires_grad=True, outside no_grad()", tm_dtype_name(root->dtype), *root->op->name ? " result of " : " leaf",
-                       root->op->name);
+                       "requires_grad=True, outside no_grad()", tm_dtype_name(root->dtype),
+                       *root->op->name ? " result of " : " leaf", root->op->name);
     if (!gradient && root->size != 1)
-        return tm_fail(TM_RUNTIME_ERROR, "backward: a gradient can be made up only for a result of one element, and this one "
-                       "has shape %s; reduce it (.sum(), .mean()) or pass backward(gradient)", tm_shape_of(root).text);
+        return tm_fail(TM_RUNTIME_ERROR, "backward: this result has shape %s, and only for one element goes without "
+                       "saying what to start from; reduce it (.sum(), .mean()) or pass backward(gradient)",
+                       tm_shape_of(root).text);
     if (gradient && !tm_same_shape(root, gradient))
         return tm_fail(TM_SHAPE_ERROR, "backward: gradient has shape %s, expected the result's, %s",
                        tm_shape_of(gradient).text, tm_shape_of(root).text);
@@ -148,26 +126,17 @@ int tm_backward(tm_ref root_ref, tm_ref gradient_ref)
     list order = {0}, path = {0};
     if (check(root, gradient))
         return -1;
-    int failed;
-    if (tm_leaf_node(root)) {
-        uint32_t me = tm_thread_id();
-        lock_leaves(&root, 1, me);
-        failed = tm_grad_reserve(root);
-        if (!failed)
-            seed(root, gradient);
-        unlock_leaves(&root, 1, me);
-    } else {
-        failed = topological_order(root, &order, &path);
-        for (size_t i = 0; i < order.n; i++)
-            tm_grad_clear(order.nodes[i], 1);
-        for (size_t i = 0; i < path.n; i++) /* only after a failure */
-            path.nodes[i]->mark = 0;
-        if (!failed)
-            failed = tm_grad_reserve(root);
-        if (!failed)
-            seed(root, gradient);
-        failed = sweep(&order, failed);
-    }
+    const uint32_t me = tm_thread_id();
+    int failed = tm_leaf_node(root) ? 0 : topological_order(root, &order, &path);
+    for (size_t i = 0; i < path.n; i++) /* only after a failure */
+        path.nodes[i]->mark = 0;
+    for (size_t i = 0; i < order.n; i++) /* results start every sweep without a gradient; leaves keep theirs */
+        tm_grad_clear(order.nodes[i], 1);
+    tm_leaves_lock(&root, 1, me);
+    if (!failed && !(failed = tm_grad_reserve(root)))
+        seed(root, gradient);
+    tm_leaves_unlock(&root, 1, me);
+    failed = sweep(&order, failed, me);
     free(order.nodes);
     free(path.nodes);
     return failed;

@@ -20,7 +20,8 @@ int tm_fail(tm_error_kind kind, const char *format, ...)
 
 int tm_fail_memory(const char *what, unsigned long long bytes)
 {
-    return tm_fail(TM_MEMORY_ERROR, "out of memory: %s needs %llu bytes; free tensors or use smaller batches", what, bytes);
+    return tm_fail(TM_MEMORY_ERROR, "out of memory: %s needs %llu bytes; free tensors or use smaller batches", what,
+                   bytes);
 }
 
 int tm_last_error(void)

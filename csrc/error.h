@@ -12,8 +12,8 @@ typedef enum {
     TM_RUNTIME_ERROR,
 } tm_error_kind;
 
-/* Sets the calling thread's failure and returns -1, so that `return tm_fail(...)` reads as one thought. The message names
- * the op, what it got, what it expected and the way out. */
+/* Sets the calling thread's failure and returns -1, so that `return tm_fail(...)` reads as one thought. The message
+ * names the op, what it got, what it expected and the way out. */
 int tm_fail(tm_error_kind kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The failure every allocation shares. */

@@ -126,24 +126,3 @@ void tm_drop_inputs(tm_node *x)
             tm_node_release(input);
     }
 }
-
-int tm_grad_reserve(tm_node *x)
-{
-    if (x->rank && !x->grad.array) {
-        x->grad.array = tm_buffer_new((size_t)x->size * tm_item_size(x->dtype));
-        if (!x->grad.array)
-            return -1;
-    }
-    return 0;
-}
-
-void tm_grad_clear(tm_node *x, int keep)
-{
-    x->has_grad = 0;
-    if (!x->rank || !x->grad.array)
-        return;
-    if (!keep || tm_buffer_shared(x->grad.array)) {
-        tm_buffer_drop(x->grad.array);
-        x->grad.array = NULL;
-    }
-}

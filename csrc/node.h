@@ -113,8 +113,8 @@ static inline int tm_leaf_node(tm_node *x)
     return x->n_inputs == 0 || tm_inputs(x)[0] == NULL;
 }
 
-/* A fresh node with room for its data, which is not set; one reference. shape may be NULL when rank is 0. With `shares`,
- * an array node uses that node's buffer instead of its own. */
+/* A fresh node with room for its data, which is not set; one reference. shape may be NULL when rank is 0. With
+ * `shares`, an array node uses that node's buffer instead of its own. */
 tm_node *tm_node_new(const tm_op *op, int dtype, int rank, const int64_t *shape, uint32_t n_inputs,
                      const double *attributes, int n_attributes, size_t saved_bytes, tm_node *shares);
 /* A 0-d float64 node with up to two inputs, without the detours of tm_node_new. */
@@ -129,22 +129,6 @@ static inline void tm_node_hold(tm_node *x)
 void tm_node_release(tm_node *x);
 /* Lets go of a result's inputs, which makes it a leaf. */
 void tm_drop_inputs(tm_node *x);
-
-/* Room for x's gradient; -1 when there is no memory. */
-int tm_grad_reserve(tm_node *x);
-/* x has no gradient any more; its buffer goes back to the pool unless somebody else looks at it or `keep` is set. */
-void tm_grad_clear(tm_node *x, int keep);
-
-/* For backward kernels: where to put the gradient of x, NULL when x wants none. *add tells whether to add to what is there
- * or to write; from then on there is something. The sweep has reserved the memory. */
-static inline void *tm_grad_open(tm_node *x, int *add)
-{
-    if (!(x->flags & TM_REQUIRES_GRAD))
-        return NULL;
-    *add = x->has_grad;
-    x->has_grad = 1;
-    return tm_grad_data(x);
-}
 
 extern const tm_op tm_leaf_op;
 

@@ -52,7 +52,8 @@ int tm_select_isa(const char *name)
         }
         strcat(strcat(here, *here ? ", " : ""), tables[i].table->isa);
     }
-    return tm_fail(TM_VALUE_ERROR, "TINYML_ISA is '%s', but this processor runs %s; set one of these or unset it", name, here);
+    return tm_fail(TM_VALUE_ERROR, "TINYML_ISA is '%s', but this processor runs %s; set one of these or unset it",
+                   name, here);
 }
 
 const char *tm_isa(void)

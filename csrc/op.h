@@ -6,12 +6,13 @@
 
 enum { TM_MAX_ATTRIBUTES = 64, TM_ANY = -1 };
 
-/* What is known of a call before its node exists. The op's rule checks inputs and attributes and fills in the result. */
+/* What is known of a call before its node exists. The op's rule checks inputs and attributes and fills in the
+ * result. */
 typedef struct {
     const tm_op *op;
     tm_node **in;
     int n_in;
-    double attr[TM_MAX_ATTRIBUTES]; /* a rule may rewrite them (a negative axis made positive): kernels read the result */
+    double attr[TM_MAX_ATTRIBUTES]; /* a rule may rewrite them, as a negative axis: kernels read what it leaves */
     int n_attr;
     /* the result */
     int dtype, rank;
@@ -24,8 +25,8 @@ typedef int tm_rule(tm_call *call);
 /* Computes y's data from its inputs, or adds to its inputs' gradients from y's. 0, or -1 after tm_fail. */
 typedef int tm_kernel(tm_node *y);
 
-/* One row per op. The kernels are chosen by the dtype of the first input. A dtype without a forward kernel is lifted along
- * bool, int64, float32; no backward kernel means no gradient. */
+/* One row per op. The kernels are chosen by the dtype of the first input. A dtype without a forward kernel is lifted
+ * along bool, int64, float32; no backward kernel means no gradient. */
 struct tm_op {
     const char *name;
     int min_in, max_in; /* TM_ANY: no upper bound */
@@ -40,9 +41,10 @@ struct tm_op {
 typedef struct {
     const char *name;
     int n_states, n_hypers;
-    /* On n elements of a parameter, its gradient and its states; state 0, where there are states, is a double instead: how
-     * many steps the parameter has taken, this one included. */
-    void (*kernel[TM_DTYPES])(int64_t n, void *parameter, const void *gradient, void *const *states, const double *hyper);
+    /* On n elements of a parameter, its gradient and its states; state 0, where there are states, is a double instead:
+     * how many steps the parameter has taken, this one included. */
+    void (*kernel[TM_DTYPES])(int64_t n, void *parameter, const void *gradient, void *const *states,
+                              const double *hyper);
 } tm_update_rule;
 
 /* The rows of one instruction set, each list ended by a row without a name. The first op is the cast. */

@@ -15,7 +15,7 @@
 enum {
     BLOCK_CLASSES = 16,            /* 64, 128, ... 1024 bytes; larger nodes are rare and go to malloc */
     CHUNK_BYTES = 64 * 1024,       /* blocks are carved from chunks of this size, which are kept for good */
-    BUFFER_CLASSES = 4 * 64,       /* four sizes per power of two from 64 bytes, so that little of a large buffer is slack */
+    BUFFER_CLASSES = 4 * 64,       /* four sizes per power of two, so that little of a large buffer is slack */
     MAX_THREAD_ID = 0x7fffffff,
 };
 static const size_t CACHE_LIMIT = (size_t)512 << 20; /* freed bytes a thread keeps for reuse */

@@ -39,10 +39,10 @@ int tm_axis(const tm_call *call, double axis, int rank)
     if (axis >= -rank && axis < rank)
         return (int)(axis < 0 ? axis + rank : axis);
     if (rank == 0)
-        return tm_fail(TM_INDEX_ERROR, "%s: axis %g of a 0-d tensor, which has none; leave the axis out or reshape it to (1,)",
+        return tm_fail(TM_INDEX_ERROR, "%s: axis %g of a 0-d tensor, which has none; leave it out or reshape to (1,)",
                        call->op->name, axis);
-    return tm_fail(TM_INDEX_ERROR, "%s: axis %g is out of range for %d dimension%s; expected %d to %d", call->op->name, axis,
-                   rank, rank == 1 ? "" : "s", -rank, rank - 1);
+    return tm_fail(TM_INDEX_ERROR, "%s: axis %g is out of range for %d dimension%s; expected %d to %d", call->op->name,
+                   axis, rank, rank == 1 ? "" : "s", -rank, rank - 1);
 }
 
 int tm_broadcast(tm_call *call, int n)
@@ -99,7 +99,8 @@ void tm_loop_start(tm_loop *loop, const tm_node *result, int n, tm_node *const *
         loop->at[k] = 0;
     /* From the last dimension outwards: merge a dimension into the one inside it where every operand walks on with the
      * same stride, else open a new one. Innermost is dimension 0 here; it becomes the run. */
-    int64_t next[TM_LOOP_OPERANDS]; /* the stride each operand would have in the dimension at hand, were it not broadcast */
+    int64_t next[TM_LOOP_OPERANDS]; /* the stride each operand would have in the dimension at hand, were it not
+    broadcast */
     for (int k = 0; k < n; k++)
         next[k] = 1;
     for (int d = result->rank - 1; d >= 0; d--) {

@@ -20,15 +20,15 @@ int tm_axis(const tm_call *call, double axis, int rank);
 /* Fills in the result's shape with what inputs 0..n-1 broadcast to. */
 int tm_broadcast(tm_call *call, int n);
 
-/* The rules most ops have: the result is shaped like the one input, or like all inputs broadcast; its dtype is the first
- * input's, or bool. */
+/* The rules most ops have: the result is shaped like the one input, or like all inputs broadcast; its dtype is the
+ * first input's, or bool. */
 int tm_rule_like_input(tm_call *call);
 int tm_rule_broadcast(tm_call *call);
 int tm_rule_compare(tm_call *call);
 
-/* Walks the elements of a contiguous result together with up to three operands that broadcast to it, as runs: in one run
- * the result advances by 1 and each operand by a fixed step of 0 or 1. Neighbouring dimensions that all operands walk alike
- * are merged, so that equal shapes are a single run. */
+/* Walks the elements of a contiguous result together with up to three operands that broadcast to it, as runs: in one
+ * run the result advances by 1 and each operand by a fixed step of 0 or 1. Neighbouring dimensions that all operands
+ * walk alike are merged, so that equal shapes are a single run. */
 enum { TM_LOOP_OPERANDS = 3 };
 typedef struct {
     int64_t run;                     /* elements per run */

@@ -3,15 +3,16 @@
 #define TINYML_H
 #include <stdint.h>
 
-/* A node or an op, as an address: integers cross into Python faster than pointers. 0 stands for a failure, whose kind and
- * message the calling thread then reads from tm_last_error and tm_error_message; functions that return int fail with -1.
- * A tm_ref to a node that a function returns is the caller's own reference, to be given up with tm_release. */
+/* A node or an op, as an address: integers cross into Python faster than pointers. 0 stands for a failure, whose kind
+ * and message the calling thread then reads from tm_last_error and tm_error_message; functions that return int fail
+ * with -1. A tm_ref to a node that a function returns is the caller's own reference, to be given up with tm_release. */
 typedef intptr_t tm_ref;
 
 int tm_last_error(void);
 const char *tm_error_message(void);
 
-/* The instruction set: "base", "avx2", "avx512", "neon", or NULL for the best this processor has. Called once, at import. */
+/* The instruction set: "base", "avx2", "avx512", "neon", or NULL for the best this processor has. Called once, at
+ * import. */
 int tm_select_isa(const char *name);
 const char *tm_isa(void);
 const char *tm_compiler(void);
@@ -77,12 +78,12 @@ int tm_set_grad(tm_ref node, tm_ref gradient);
 int tm_set_grad_item(tm_ref node, double gradient);
 void tm_zero_grad(const tm_ref *nodes, int n);
 
-/* Optimizer updates: the rule of that name over n parameters in one call. state: states-per-parameter runs of n nodes each,
- * all of state 0 first. Parameters without a gradient are left alone. */
+/* Optimizer updates: the rule of that name over n parameters in one call. state: states-per-parameter runs of n nodes
+ * each, all of state 0 first. Parameters without a gradient are left alone. */
 tm_ref tm_find_update(const char *name);
 int tm_update(tm_ref rule, const tm_ref *parameters, int n, const tm_ref *state, const double *hyper);
-/* Scales the gradients of n parameters so that their joint norm is at most max_norm (norm_type inf: the largest magnitude);
- * returns the norm before, or -1. */
+/* Scales the gradients of n parameters so that their joint norm is at most max_norm (norm_type inf: the largest
+ * magnitude); returns the norm before, or -1. */
 double tm_clip_grad_norm(const tm_ref *parameters, int n, double max_norm, double norm_type);
 int tm_clip_grad_value(const tm_ref *parameters, int n, double clip_value);
 

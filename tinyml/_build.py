@@ -1,4 +1,5 @@
-"""Builds tinyml._engine, the cffi binding of csrc/: the declarations are csrc/tinyml.h without its preprocessor lines."""
+"""Builds tinyml._engine, the cffi binding of csrc/: the declarations are csrc/tinyml.h without its preprocessor
+lines."""
 
 import os
 import sysconfig
@@ -8,7 +9,8 @@ from cffi import FFI
 
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 
-# -fno-trapping-math lets the compiler turn conditions into selects; -ffast-math stays off: it would delete checks for NaN.
+# -fno-trapping-math lets the compiler turn conditions into selects; -ffast-math stays off: it would delete checks for
+# NaN.
 FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
 FLAGS += ["-fvisibility=hidden"]  # calls between our own files go straight, not through the linker's table
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -21,11 +23,7 @@ if os.environ.get("TINYML_WERROR"):
     FLAGS += ["-Werror"]
 
 ffibuilder = FFI()
-ffibuilder.cdef(
-    "\n".join(
-        line for line in (CSRC / "tinyml.h").read_text().splitlines() if not line.startswith("#")
-    )
-)
+ffibuilder.cdef("\n".join(line for line in (CSRC / "tinyml.h").read_text().splitlines() if not line.startswith("#")))
 ffibuilder.set_source(
     "tinyml._engine",
     '#include "tinyml.h"',

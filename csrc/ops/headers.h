@@ -3,6 +3,7 @@
 #define TM_OPS_HEADERS_H
 
 #include "../error.h"
+#include "../grad.h"
 #include "../op.h"
 #include "../parallel.h"
 #include "../shape.h"

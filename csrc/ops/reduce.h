@@ -243,13 +243,6 @@ REDUCE_INLINE void FN(fold_rows)(const int how, int64_t n, int64_t width, int64_
                                  const REAL *as, REAL *restrict to)
 {
 #define TERM(i, row) FN(reduce_term)(how, xs[(i) + (row) * stride], as ? as[i] : 0)
-    if (width == 1) {
-        REAL joined = FN(neutral)(how);
-        for (int64_t r = 0; r < n; r++)
-            joined = FN(join)(how, joined, TERM(0, r));
-        *to = joined;
-        return;
-    }
     for (int64_t i = 0; i < width; i++)
         to[i] = FN(neutral)(how);
     for (; n >= 4; n -= 4, xs += 4 * stride)
@@ -324,10 +317,16 @@ REDUCE_INLINE void FN(fold_lanes)(const int how, int64_t n, int64_t width, int64
 REDUCE_INLINE void FN(fold)(const int how, int64_t n, int64_t width, int64_t stride, const REAL *xs,
                             const REAL *as, REAL *to)
 {
-    if (stride == 1 && n >= REDUCE_LANES) /* much faster for the constants */
-        FN(fold_lanes)(how, n, 1, 1, REDUCE_LANES, xs, as, to);
-    else
+    if (stride > 1) {
         FN(fold_lanes)(how, n, width, stride, FN(lane_copies)(n, width, stride), xs, as, to);
+    } else if (n >= REDUCE_LANES) {
+        FN(fold_lanes)(how, n, 1, 1, REDUCE_LANES, xs, as, to); /* much faster for the constants */
+    } else {
+        REAL joined = FN(neutral)(how);
+        for (int64_t r = 0; r < n; r++)
+            joined = FN(join)(how, joined, FN(reduce_term)(how, xs[r], as ? *as : 0));
+        *to = joined;
+    }
 }
 
 /* The slabs one after the other. A scattered one is copied together, and r->runs is at its start again. */

@@ -6,8 +6,8 @@ static int check_scalars(const tm_call *call)
 {
     for (int i = 0; i < call->n_in; i++)
         if (call->in[i]->rank)
-            return tm_fail(TM_SHAPE_ERROR, "%s: input %d has shape %s, expected 0-d nodes such as Values; for arrays use "
-                           "sum() or @", call->op->name, i, tm_shape_of(call->in[i]).text);
+            return tm_fail(TM_SHAPE_ERROR, "%s: input %d has shape %s, expected 0-d nodes such as Values; for arrays "
+                           "use sum() or @", call->op->name, i, tm_shape_of(call->in[i]).text);
     return 0;
 }
 
@@ -25,7 +25,8 @@ static int dot_rule(tm_call *call)
 {
     int n = (int)call->attr[0], rest = call->n_in - 2 * n;
     if (n < 0 || rest < 0 || rest > 1 || call->attr[1] < DOT_LINEAR || call->attr[1] > DOT_SIGMOID)
-        return tm_fail(TM_VALUE_ERROR, "dot: got %d inputs for %d products and activation %g", call->n_in, n, call->attr[1]);
+        return tm_fail(TM_VALUE_ERROR, "dot: got %d inputs for %d products and activation %g", call->n_in, n,
+                       call->attr[1]);
     call->dtype = call->in[0]->dtype;
     return check_scalars(call);
 }

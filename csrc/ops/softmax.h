@@ -2,13 +2,13 @@
 
 #if defined(RULES)
 
-/* An array seen along one axis: `rows` rows of n elements, `step` apart. It is walked in strips of neighbouring rows: where
- * step is 1 they lie end to end, else side by side. A strip fits the first-level cache unless a single row does not. */
+/* An array seen along one axis: `rows` rows of n elements, `step` apart. It is walked in strips of neighbouring rows. Where
+ * step is 1 these lie end to end, up to STRIP elements or a single row; else they lie side by side, up to STRIP rows. */
 enum { STRIP = 512 };
 typedef struct {
     int64_t rows, n, step;
-    int64_t first, count;  /* the rows of this strip */
-    int64_t at, row_step;  /* where the first one begins, and the next one after it */
+    int64_t first, count; /* the rows of this strip; a fresh one has none yet */
+    int64_t at, row_step; /* where the first row begins, and how far on the next one */
 } strip;
 
 static int next_strip(strip *s)
@@ -149,13 +149,15 @@ static void FN(exp_strip)(const strip s, const REAL *restrict x, REAL *restrict 
 /* Each row's sum of a, or of a b. */
 static void FN(sum_strip)(const strip s, const REAL *restrict a, const REAL *restrict b, REAL *restrict sum)
 {
-    double total[STRIP];
-    for (int64_t q = 0; q < s.count; q++) {
-        const REAL *a_row = a + s.at + q * s.n;
-        total[q] = s.step != 1 ? 0 : b ? FN(row_dot)(s.n, a_row, b + s.at + q * s.n) : FN(row_sum)(s.n, a_row, NULL);
+    if (s.step == 1) {
+        for (int64_t q = 0, at = s.at; q < s.count; q++, at += s.n)
+            sum[q] = b ? FN(row_dot)(s.n, a + at, b + at) : FN(row_sum)(s.n, a + at, NULL);
+        return;
     }
-    if (s.step != 1)
-        FOR_STRIP(s, total[q] += b ? FLOW(a[i], b[i]) : a[i]);
+    double total[STRIP];
+    for (int64_t q = 0; q < s.count; q++)
+        total[q] = 0;
+    FOR_STRIP(s, total[q] += b ? FLOW(a[i], b[i]) : a[i]);
     for (int64_t q = 0; q < s.count; q++)
         sum[q] = (REAL)total[q];
 }

@@ -1,0 +1,113 @@
+"""tinyml: a small C-accelerated autograd engine; scalars (Value) and arrays (Tensor) are the same node in one graph."""
+
+from tinyml import data, errors, nn, optim
+from tinyml._config import get_num_threads, set_num_threads, show_config
+from tinyml._core import empty_cache, live_nodes
+from tinyml._creation import (
+    arange,
+    cat,
+    concat,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    randperm,
+    stack,
+    zeros,
+    zeros_like,
+)
+from tinyml._dtypes import DType, float32, float64, int64
+from tinyml._dtypes import bool_ as bool
+from tinyml._gradcheck import GradcheckError, gradcheck
+from tinyml._node import enable_grad, is_grad_enabled, no_grad
+from tinyml._random import manual_seed
+from tinyml.functions import (
+    abs,
+    clamp,
+    cos,
+    dot,
+    erf,
+    exp,
+    log,
+    matmul,
+    maximum,
+    minimum,
+    relu,
+    sigmoid,
+    sin,
+    sqrt,
+    sum,
+    tanh,
+    where,
+)
+from tinyml.tensor import Tensor, tensor
+from tinyml.value import Value
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DType",
+    "GradcheckError",
+    "Tensor",
+    "Value",
+    "__version__",
+    "abs",
+    "arange",
+    "bool",
+    "cat",
+    "clamp",
+    "concat",
+    "cos",
+    "data",
+    "dot",
+    "empty_cache",
+    "enable_grad",
+    "erf",
+    "errors",
+    "exp",
+    "eye",
+    "float32",
+    "float64",
+    "from_numpy",
+    "full",
+    "full_like",
+    "get_num_threads",
+    "gradcheck",
+    "int64",
+    "is_grad_enabled",
+    "linspace",
+    "live_nodes",
+    "log",
+    "manual_seed",
+    "matmul",
+    "maximum",
+    "minimum",
+    "nn",
+    "no_grad",
+    "ones",
+    "ones_like",
+    "optim",
+    "rand",
+    "randint",
+    "randn",
+    "randperm",
+    "relu",
+    "set_num_threads",
+    "show_config",
+    "sigmoid",
+    "sin",
+    "sqrt",
+    "stack",
+    "sum",
+    "tanh",
+    "tensor",
+    "where",
+    "zeros",
+    "zeros_like",
+]

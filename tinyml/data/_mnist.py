@@ -1,0 +1,122 @@
+"""MNIST: 70,000 handwritten digits, from a folder, the cache or a public mirror."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyml.data._dataset import TensorDataset
+from tinyml.data._idx import decompress, read_idx
+from tinyml.errors import DataError
+
+_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+_TIMEOUT = 10.0  # seconds without a byte
+
+# SHA-256 of the uncompressed files.
+_SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+class MNIST(NamedTuple):
+    """The two sets of MNIST, each of images and labels; see mnist."""
+
+    train: TensorDataset
+    test: TensorDataset
+
+
+def mnist(root: str | os.PathLike[str] | None = None, *, flatten: bool = False) -> MNIST:
+    """MNIST as (train, test): TensorDatasets of 60,000 and 10,000 images with their labels.
+
+    Images are float32 from 0 (background) to 1, of shape (N, 1, 28, 28), or (N, 784) if `flatten`;
+    labels are int64, 0 to 9, of shape (N,). `train.arrays` has both as NumPy arrays.
+
+    Each of the four original files, gzipped or not, is looked for in `root`, then in the cache:
+    $TINYML_DATA/mnist if that variable is set, else $XDG_CACHE_HOME/tinyml/mnist or
+    ~/.cache/tinyml/mnist. What is in neither is downloaded into the cache from a public mirror and
+    checked against its SHA-256. Other data in files of these names (Fashion-MNIST) works too.
+
+    Raises DataError, which names every place tried, when a file is nowhere to be had, and when a
+    file is broken or images and labels do not belong together.
+
+    >>> train, test = mnist("examples/data/mnist")  # doctest: +SKIP
+    >>> train  # doctest: +SKIP
+    TensorDataset(float32[60000, 1, 28, 28], int64[60000])
+    """
+    return MNIST(_load(root, "train", flatten), _load(root, "t10k", flatten))
+
+
+def _load(root: str | os.PathLike[str] | None, part: str, flatten: bool) -> TensorDataset:
+    images_path = _find(root, f"{part}-images-idx3-ubyte")
+    labels_path = _find(root, f"{part}-labels-idx1-ubyte")
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise DataError(
+            f"mnist: got shapes {images.shape} in {images_path} and {labels.shape} in "
+            f"{labels_path}, expected (N, rows, columns) and (N,); are both from the same set?"
+        )
+    n, rows, columns = images.shape
+    pixels = np.divide(images, 255, dtype=np.float32)
+    return TensorDataset(
+        pixels.reshape((n, rows * columns) if flatten else (n, 1, rows, columns)),
+        labels.astype(np.int64),
+    )
+
+
+def _cache() -> Path:
+    """The folder for downloaded files."""
+    data = os.environ.get("TINYML_DATA")
+    if data:
+        return Path(data).expanduser() / "mnist"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "tinyml" / "mnist"
+
+
+def _find(root: str | os.PathLike[str] | None, name: str) -> Path:
+    """The path of a file, downloaded if need be."""
+    cache = _cache()
+    folders = [cache] if root is None else [Path(root).expanduser(), cache]
+    for folder in folders:
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():
+                return path
+    tried = [f"{folder}: no such file" for folder in folders]
+    for mirror in _MIRRORS:
+        try:
+            return _download(f"{mirror}{name}.gz", cache / f"{name}.gz", _SHA256[name])
+        except (OSError, HTTPException, DataError) as error:
+            tried.append(f"{mirror}: {error}")
+    raise DataError(
+        f"mnist: found {name}[.gz] nowhere.\n"
+        + "".join(f"  {place}\n" for place in tried)
+        + f"Put the four files {', '.join(_SHA256)}, gzipped or not, into {cache}, "
+        "or give the folder they are in, as in mnist(root)."
+    )
+
+
+def _download(url: str, path: Path, sha256: str) -> Path:
+    """Fetches a gzipped file, checks what is in it, and puts it in place in one move."""
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+        content: bytes = response.read()
+    found = hashlib.sha256(decompress(content, url)).hexdigest()
+    if found != sha256:
+        raise DataError(f"got {len(content)} bytes of SHA-256 {found}, expected {sha256}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        part.write_bytes(content)
+        part.replace(path)
+    return path

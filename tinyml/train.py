@@ -1,0 +1,372 @@
+"""Training loops: fit and evaluate, with progress, a history, and a Ctrl-C that loses nothing."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from tqdm import tqdm
+
+import tinyml
+from tinyml.errors import ArgumentError, DTypeError, ShapeError
+from tinyml.nn import Module
+from tinyml.tensor import Tensor
+
+#: Batches, each a tuple (input, target), or (input, ..., input, target) for several inputs.
+Loader: TypeAlias = Iterable[Sequence[Tensor]]
+#: A module, or any function of a batch's inputs.
+Model: TypeAlias = Callable[..., Any]
+#: loss(outputs, targets): a tensor of one element, the mean over the batch.
+Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
+#: metric(outputs, targets): a number or a tensor of one element, the mean over the batch.
+Metric: TypeAlias = Callable[[Any, Tensor], Any]
+
+
+class Optimizer(Protocol):
+    """What fit needs of an optimizer; those of tinyml.optim have it."""
+
+    def zero_grad(self) -> object:
+        """Clears the gradients."""
+
+    def step(self) -> object:
+        """Updates the parameters by their gradients."""
+
+
+class Evaluation(NamedTuple):
+    """Means over all samples; nan for what was not asked for."""
+
+    loss: float
+    metric: float
+
+
+class Epoch(NamedTuple):
+    """One epoch of a History. What was not asked for is nan.
+
+    `loss` and `metric` are means over the epoch's samples, each taken before its step.
+    """
+
+    loss: float
+    metric: float = math.nan
+    validation_loss: float = math.nan
+    validation_metric: float = math.nan
+    seconds: float = math.nan
+    samples_per_second: float = math.nan
+
+
+class History:
+    """What happened in a fit: an Epoch per completed epoch, by index or in a loop, and every loss.
+
+    losses: the loss of every step, those of an interrupted epoch too.
+    interrupted: whether Ctrl-C ended the training.
+
+    >>> history = History()
+    >>> history.epochs.append(Epoch(loss=0.25, seconds=2.0, samples_per_second=30_000.0))
+    >>> history[-1].loss
+    0.25
+    >>> history
+    History: 1 epoch, 0 steps
+    epoch    loss  seconds  samples/s
+        1  0.2500     2.00     30,000
+    """
+
+    def __init__(self, metric: str = "metric", unit: str = "samples") -> None:
+        self.epochs: list[Epoch] = []
+        self.losses: list[float] = []
+        self.interrupted = False
+        means = ("loss", metric, "validation loss", f"validation {metric}")
+        self._titles = (*means, "seconds", f"{unit}/s")
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __getitem__(self, index: int) -> Epoch:
+        return self.epochs[index]
+
+    def __iter__(self) -> Iterator[Epoch]:
+        return iter(self.epochs)
+
+    def _shown(self, epoch: Epoch) -> str:
+        means = zip(self._titles, epoch[:4], strict=False)
+        shown = [f"{title} {mean:.4f}" for title, mean in means if not math.isnan(mean)]
+        return ", ".join([*shown, f"{epoch.samples_per_second:,.0f} {self._titles[-1]}"])
+
+    def __repr__(self) -> str:
+        lines = [f"History: {_counted(len(self), 'epoch')}, {_counted(len(self.losses), 'step')}"]
+        if self.interrupted:
+            lines[0] += ", interrupted"
+        formats = (*[".4f"] * 4, ".2f", ",.0f")
+        columns = [["epoch", *(str(i + 1) for i in range(len(self)))]]
+        for i, title in enumerate(self._titles):
+            numbers = [epoch[i] for epoch in self]
+            if not all(map(math.isnan, numbers)):
+                columns.append([title, *(format(number, formats[i]) for number in numbers)])
+        widths = [max(map(len, column)) for column in columns]
+        rows = zip(*columns, strict=True) if self.epochs else []
+        return "\n".join([*lines, *("  ".join(map(str.rjust, row, widths)) for row in rows)])
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+class _Totals:
+    """Sums over samples, of which the means are wanted; nan stays nan."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._loss = self._metric = 0.0
+
+    def add(self, count: int, loss: float, metric: float) -> None:
+        """Counts a batch of `count` samples by its means."""
+        self.samples += count
+        self._loss += loss * count
+        self._metric += metric * count
+
+    def means(self, op: str) -> Evaluation:
+        """The means; ArgumentError when there was nothing."""
+        if not self.samples:
+            raise ArgumentError(
+                f"{op}: the loader gave no samples, expected at least one; mind that drop_last "
+                "drops a dataset smaller than batch_size, and that a generator is used up after "
+                "one epoch"
+            )
+        return Evaluation(self._loss / self.samples, self._metric / self.samples)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """The share of samples whose largest logit stands at their label.
+
+    logits: (..., classes), labels: int64 of shape (...). Raises ShapeError when they do not fit.
+
+    >>> accuracy(tinyml.tensor([[0.1, 0.9], [0.8, 0.2]]), tinyml.tensor([1, 1]))
+    0.5
+    """
+    if labels.shape != logits.shape[:-1]:
+        raise ShapeError(
+            f"accuracy: got logits of shape {logits.shape} and labels of shape {labels.shape}, "
+            f"expected labels of shape {logits.shape[:-1]}, one class number for each row"
+        )
+    hits: float = (logits.argmax(-1) == labels).float().mean().item()
+    return hits
+
+
+def evaluate(model: Model, loader: Loader, loss_fn: Loss | None = None, metric: Metric | None = accuracy) -> Evaluation:
+    """The mean loss and metric of a model over all samples, as (loss, metric).
+
+    The model runs in eval mode and without gradients; its mode is restored. What is None comes back
+    as nan. Raises ArgumentError when the loader gives no samples, DTypeError when a batch is not a
+    tuple of inputs and a target.
+
+    >>> batch = tinyml.tensor([[2.0, 1.0], [0.0, 3.0]]), tinyml.tensor([0, 1])
+    >>> evaluate(lambda x: x, [batch]).metric
+    1.0
+    """
+    totals = _Totals()
+    with _mode(model, training=False), tinyml.no_grad():
+        for batch in loader:
+            inputs, targets, count = _parts("evaluate", batch)
+            outputs = model(*inputs)
+            loss = math.nan if loss_fn is None else float(loss_fn(outputs, targets))
+            totals.add(count, loss, math.nan if metric is None else float(metric(outputs, targets)))
+    return totals.means("evaluate")
+
+
+def fit(
+    model: Model,
+    train_loader: Loader,
+    loss_fn: Loss,
+    optimizer: Optimizer,
+    *,
+    epochs: int = 1,
+    validation: Loader | None = None,
+    metric: Metric | None = None,
+    progress: bool = True,
+    unit: str = "samples",
+    callback: Callable[[History], object] | None = None,
+) -> History:
+    """Trains a model: for every batch of every epoch the loss, its gradients and an optimizer step.
+
+    train_loader: a DataLoader, or a list of batches such as [(x, y)]. validation: another one, on
+    which the model is evaluated after each epoch. metric: for example `accuracy`, shown beside the
+    loss. progress: on stderr a bar per epoch, or one for all epochs of a single batch, with the
+    means so far and `unit`/s. callback: called with the history after each epoch; a true result
+    ends the training.
+
+    Ctrl-C ends the training after the step it falls into and returns the history so far, with
+    `interrupted` set; a second one does not wait for the step. The model is in training mode during
+    the steps only, and its mode is restored whatever happens.
+
+    Raises ArgumentError for a negative number of epochs or a loader that gives no samples,
+    DTypeError when a batch is not a tuple of inputs and a target.
+
+    >>> from tinyml import nn, optim
+    >>> x, y = tinyml.data.xor()
+    >>> model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+    >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
+    >>> history = fit(model, [(x, y)], nn.MSELoss(), optimizer, epochs=50, progress=False)
+    >>> history[-1].loss < history[0].loss
+    True
+    """
+    if epochs < 0:
+        raise ArgumentError(f"fit: got {epochs} epochs, expected 0 or more")
+    history = History(getattr(metric, "__name__", "metric"), unit)
+
+    def step(inputs: Sequence[Tensor], targets: Tensor) -> tuple[float, float]:
+        # A function of its own, so that a step's graph is gone before the next one is built.
+        outputs = model(*inputs)
+        loss = loss_fn(outputs, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item(), (math.nan if metric is None else float(metric(outputs.detach(), targets)))
+
+    with _CtrlC() as ctrl_c, _Bars(progress, epochs, train_loader) as bars:
+        try:
+            for number in range(1, epochs + 1):
+                bar = bars.start(number)
+                with _mode(model, training=True):
+                    epoch = _train(step, ctrl_c.watch(train_loader), history, bar)
+                history.epochs.append(epoch)
+                if validation is not None:
+                    held_out = evaluate(model, ctrl_c.watch(validation), loss_fn, metric)
+                    epoch = epoch._replace(validation_loss=held_out.loss, validation_metric=held_out.metric)
+                    history.epochs[-1] = epoch
+                bars.end(history._shown(epoch))
+                stop = callback is not None and callback(history)
+                ctrl_c.check()
+                if stop:
+                    break
+        except KeyboardInterrupt:
+            history.interrupted = True
+    return history
+
+
+def _train(
+    step: Callable[[Sequence[Tensor], Tensor], tuple[float, float]],
+    batches: Loader,
+    history: History,
+    bar: tqdm[Any] | None,
+) -> Epoch:
+    """An epoch of steps."""
+    totals = _Totals()
+    start = time.perf_counter()
+
+    def so_far() -> Epoch:
+        loss, metric = totals.means("fit")
+        seconds = max(time.perf_counter() - start, 1e-9)
+        return Epoch(loss, metric, seconds=seconds, samples_per_second=totals.samples / seconds)
+
+    for batch in batches:
+        inputs, targets, count = _parts("fit", batch)
+        loss, metric = step(inputs, targets)
+        history.losses.append(loss)
+        totals.add(count, loss, metric)
+        if bar is not None and bar.update():  # it has just been drawn: a new text for the next time
+            bar.set_postfix_str(history._shown(so_far()), refresh=False)
+    return so_far()
+
+
+def _parts(op: str, batch: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor, int]:
+    """A batch's inputs, its target and its number of samples."""
+    if not isinstance(batch, tuple | list) or len(batch) < 2:
+        parts = _counted(len(batch), "part") if isinstance(batch, tuple | list) else ""
+        raise DTypeError(
+            f"{op}: got a batch of {parts or type(batch).__name__}, expected a tuple "
+            "(input, target); for one pair of tensors give [(x, y)]"
+        )
+    targets = batch[-1]
+    shape = targets.shape
+    return batch[:-1], targets, shape[0] if shape else 1
+
+
+@contextmanager
+def _mode(model: Model, *, training: bool) -> Iterator[None]:
+    """Puts a module into a mode, and each module within it back into the one it had."""
+    modules = list(model.modules()) if isinstance(model, Module) else []
+    before = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = training
+        yield
+    finally:
+        for module, mode in zip(modules, before, strict=True):
+            module.training = mode
+
+
+class _Bars:
+    """A progress bar per epoch, or one for all epochs when an epoch is a single step; or none."""
+
+    def __init__(self, shown: bool, epochs: int, loader: Loader) -> None:
+        self._shown = shown
+        self._epochs = epochs
+        self._steps = len(loader) if isinstance(loader, Sized) else None
+        self._single = self._steps == 1
+        self._bar: tqdm[Any] | None = None
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def start(self, number: int) -> tqdm[Any] | None:
+        """The bar for an epoch, which counts its steps."""
+        if self._shown and not (self._single and self._bar is not None):
+            self._bar = tqdm(
+                desc="epochs" if self._single else f"epoch {number}/{self._epochs}",
+                total=self._epochs if self._single else self._steps,
+                bar_format="{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
+            )
+        return self._bar
+
+    def end(self, text: str) -> None:
+        """Shows how the epoch went; its bar is left, so that a callback can print below it."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            if not self._single:
+                self._bar.close()
+
+
+class _CtrlC:
+    """Holds Ctrl-C back until a step is complete; the second one raises at once.
+
+    A KeyboardInterrupt out of nowhere could leave half the parameters updated, and would be lost
+    where Python ignores exceptions, such as in the release of a tensor.
+    """
+
+    def __init__(self) -> None:
+        self._pressed = False
+        self._installed = False
+
+    def __enter__(self) -> _CtrlC:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            try:
+                signal.signal(signal.SIGINT, self._press)
+                self._installed = True
+            except ValueError:  # not the main thread, which alone receives signals
+                pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _press(self, *_: object) -> None:
+        self._pressed = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def check(self) -> None:
+        """Raises the KeyboardInterrupt that was held back."""
+        if self._pressed:
+            raise KeyboardInterrupt
+
+    def watch(self, loader: Loader) -> Iterator[Sequence[Tensor]]:
+        """The loader's batches, until Ctrl-C."""
+        for batch in loader:
+            yield batch
+            self.check()
