@@ -128,6 +128,19 @@ tm_ref tm_apply_number(tm_ref op, tm_ref a, double number, int number_kind, int 
     return y;
 }
 
+tm_ref tm_apply3(tm_ref op, tm_ref a, tm_ref b, tm_ref c)
+{
+    tm_node *in[3] = {NODE(a), NODE(b), NODE(c)};
+    return (tm_ref)tm_call_op(OP(op), in, 3, NULL, 0);
+}
+
+tm_ref tm_apply1_with(tm_ref op, tm_ref a, int n_attributes, double p, double q, double r)
+{
+    tm_node *x = NODE(a);
+    const double attributes[3] = {p, q, r};
+    return (tm_ref)tm_call_op(OP(op), &x, 1, attributes, n_attributes);
+}
+
 tm_ref tm_apply(tm_ref op, const tm_ref *inputs, int n_inputs, const double *attributes, int n_attributes)
 {
     return (tm_ref)tm_call_op(OP(op), (tm_node *const *)inputs, n_inputs, attributes, n_attributes);
@@ -160,6 +173,11 @@ int tm_rank(tm_ref node)
 int64_t tm_size(tm_ref node)
 {
     return NODE(node)->size;
+}
+
+int64_t tm_extent(tm_ref node, int dimension)
+{
+    return tm_shape(NODE(node))[dimension];
 }
 
 void tm_copy_shape(tm_ref node, int64_t *shape)

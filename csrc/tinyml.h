@@ -32,11 +32,14 @@ tm_ref tm_detach(tm_ref node);
 void tm_hold(tm_ref node);
 void tm_release(tm_ref node);
 
-/* Applying an op: to one or two nodes, to a node and a number, or to any number of nodes with attributes.
+/* Applying an op: to one, two or three nodes, to a node and a number, to a node with up to three attributes, or to any
+ * number of nodes with any attributes; the last is the general one, the others spare Python the lists.
  * number_kind: 0 a float, 1 an int, 2 a bool; reversed: the number is the first operand. */
 tm_ref tm_apply1(tm_ref op, tm_ref a);
 tm_ref tm_apply2(tm_ref op, tm_ref a, tm_ref b);
 tm_ref tm_apply_number(tm_ref op, tm_ref a, double number, int number_kind, int reversed);
+tm_ref tm_apply3(tm_ref op, tm_ref a, tm_ref b, tm_ref c);
+tm_ref tm_apply1_with(tm_ref op, tm_ref a, int n_attributes, double p, double q, double r);
 tm_ref tm_apply(tm_ref op, const tm_ref *inputs, int n_inputs, const double *attributes, int n_attributes);
 /* The same op applied to each of `rows` runs of n_inputs nodes; the results are written to `results`, all or none. */
 int tm_apply_rows(tm_ref op, const tm_ref *inputs, int rows, int n_inputs, const double *attributes, int n_attributes,
@@ -52,6 +55,7 @@ int tm_backward(tm_ref root, tm_ref gradient);
 int tm_dtype_of(tm_ref node);
 int tm_rank(tm_ref node);
 int64_t tm_size(tm_ref node);
+int64_t tm_extent(tm_ref node, int dimension);
 void tm_copy_shape(tm_ref node, int64_t *shape);
 intptr_t tm_address(tm_ref node);
 const char *tm_op_of(tm_ref node);

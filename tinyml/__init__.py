@@ -1,6 +1,6 @@
 """tinyml: a small C-accelerated autograd engine; scalars (Value) and arrays (Tensor) are the same node in one graph."""
 
-from tinyml import data, errors, nn, optim
+from tinyml import data, errors, nn, optim, train
 from tinyml._config import get_num_threads, set_num_threads, show_config
 from tinyml._core import empty_cache, live_nodes
 from tinyml._creation import (
@@ -107,6 +107,7 @@ __all__ = [
     "sum",
     "tanh",
     "tensor",
+    "train",
     "where",
     "zeros",
     "zeros_like",

@@ -29,6 +29,7 @@ ffibuilder.set_source(
     '#include "tinyml.h"',
     sources=[f"csrc/{source.name}" for source in sorted(CSRC.glob("*.c"))],
     include_dirs=["csrc"],
+    depends=[f"csrc/{header.relative_to(CSRC)}" for header in sorted(CSRC.rglob("*.h"))],
     extra_compile_args=FLAGS,
     extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE else [],
     libraries=["m", "pthread"],

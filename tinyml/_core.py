@@ -52,6 +52,8 @@ check_status(lib.tm_select_isa(os.environ.get("TINYML_ISA", "").encode()))
 Ref: TypeAlias = int
 apply1: Callable[[int, Ref], Ref] = lib.tm_apply1
 apply2: Callable[[int, Ref, Ref], Ref] = lib.tm_apply2
+apply3: Callable[[int, Ref, Ref, Ref], Ref] = lib.tm_apply3
+apply1_with: Callable[[int, Ref, int, float, float, float], Ref] = lib.tm_apply1_with
 apply_number: Callable[[int, Ref, float, int, bool], Ref] = lib.tm_apply_number
 release: Callable[[Ref], None] = lib.tm_release
 value: Callable[[float], Ref] = lib.tm_value
@@ -63,6 +65,7 @@ set_grad_item: Callable[[Ref, float], int] = lib.tm_set_grad_item
 dtype_of: Callable[[Ref], int] = lib.tm_dtype_of
 rank: Callable[[Ref], int] = lib.tm_rank
 size: Callable[[Ref], int] = lib.tm_size
+extent: Callable[[Ref, int], int] = lib.tm_extent
 address: Callable[[Ref], int] = lib.tm_address
 requires_grad: Callable[[Ref], int] = lib.tm_requires_grad
 is_leaf: Callable[[Ref], int] = lib.tm_is_leaf

@@ -11,7 +11,7 @@ from tinyml import _core, _random
 from tinyml._dtypes import Array, DTypeLike, as_dtype, float32, int64
 from tinyml._node import Node, _array_ref
 from tinyml.errors import ArgumentError, ShapeError
-from tinyml.tensor import Tensor, _extents, tensor
+from tinyml.tensor import Tensor, _beside, _extents, tensor
 
 
 def _from(array: Array, dtype: DTypeLike | None, requires_grad: bool) -> Tensor:
@@ -25,8 +25,8 @@ def _from(array: Array, dtype: DTypeLike | None, requires_grad: bool) -> Tensor:
 
 def _checked(op: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
     extents = _extents(shape)
-    if any(extent < 0 for extent in extents):
-        raise ShapeError(f"{op}: got shape {extents}, expected extents of at least 0")
+    if not all(0 <= extent < 2**63 for extent in extents):
+        raise ShapeError(f"{op}: got shape {extents}, expected extents of at least 0, each an int64")
     return extents
 
 
@@ -157,7 +157,8 @@ def from_numpy(array: Array) -> Tensor:
 
 
 def _nodes(op: str, tensors: Sequence[Any]) -> list[Node]:
-    nodes = [x if isinstance(x, Node) else tensor(x) for x in tensors]
+    tensors = list(tensors)
+    nodes = [_beside(op, x, tensors) for x in tensors]
     if not nodes:
         raise ArgumentError(f"{op}: got no tensors, expected at least one")
     return nodes

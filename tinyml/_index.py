@@ -11,11 +11,13 @@ from tinyml.errors import ArgumentError, AxisError, DTypeError
 
 
 class Basic(NamedTuple):
-    """Ints, slices, ellipsis and newaxis: (start, step, count) per dimension, then the shape that drops and adds
-    axes."""
+    """Ints, slices, ellipsis and newaxis: (start, step, count) per dimension, step 0 for an int, which drops it.
+
+    shape: that of the result, where newaxis adds to what the triples give; else None.
+    """
 
     triples: list[int]
-    shape: list[int]
+    shape: list[int] | None
 
 
 class Advanced(NamedTuple):
@@ -25,17 +27,24 @@ class Advanced(NamedTuple):
     covered: int
 
 
+def span(index: slice, extent: int) -> range:
+    """The positions that a slice means in a dimension. Raises DTypeError or ArgumentError for what means none."""
+    try:
+        return range(*index.indices(extent))
+    except TypeError:
+        raise DTypeError(f"index: got {index}, expected ints or nothing around the colons") from None
+    except ValueError:
+        raise ArgumentError(f"index: got {index}, expected a step other than 0") from None
+
+
 def _plain(index: Any) -> Any:
     """An index without tensors and lists: ints, slices, None, Ellipsis and NumPy arrays."""
-    if index is None or index is Ellipsis or (isinstance(index, int) and not isinstance(index, bool)):
-        return index
     if isinstance(index, slice):
-        try:
-            index.indices(0)
-        except TypeError:
-            raise DTypeError(f"index: got {index}, expected ints or nothing around the colons") from None
-        except ValueError:
-            raise ArgumentError(f"index: got {index}, expected a step other than 0") from None
+        span(index, 0)
+        return index
+    if index is None or index is Ellipsis:
+        return index
+    if isinstance(index, int) and not isinstance(index, bool):
         return index
     if isinstance(index, np.integer):
         return int(index)
@@ -75,7 +84,7 @@ def resolve(index: Any, shape: tuple[int, ...]) -> Basic | Advanced:
     slice of step 0.
 
     >>> resolve((0, slice(None, None, 2)), (3, 5))
-    Basic(triples=[0, 1, 1, 0, 2, 3], shape=[3])
+    Basic(triples=[0, 0, 1, 0, 2, 3], shape=None)
     >>> resolve([2, 0], (3, 5))
     Advanced(positions=array([2, 0]), covered=1)
     """
@@ -102,17 +111,12 @@ def resolve(index: Any, shape: tuple[int, ...]) -> Basic | Advanced:
             continue
         extent = shape[axis]
         if isinstance(item, slice):
-            span = range(*item.indices(extent))
-            triples += (span.start if len(span) else 0, span.step, len(span))
-            result.append(len(span))
+            positions = span(item, extent)
+            triples += (positions.start, positions.step, len(positions))
+            result.append(len(positions))
         else:
-            if not -extent <= item < extent:
-                raise AxisError(
-                    f"index: {item} is out of range for dimension {axis} of {extent} element{'s' * (extent != 1)}"
-                )
-            triples += (item % extent, 1, 1)
+            triples += (item, 0, 1)
         axis += 1
-    for extent in shape[axis:]:
-        triples += (0, 1, extent)
-        result.append(extent)
-    return Basic(triples, result)
+    if None not in items:
+        return Basic(triples, None)
+    return Basic(triples, [*result, *shape[axis:]])

@@ -116,10 +116,15 @@ def binary(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], A
         return result
 
     def reflected(self: Node, other: Any) -> Any:
-        number_kind = _NUMBER_KIND.get(type(other))
-        if number_kind is None:
+        other_type = type(other)
+        if other_type not in _NUMBER_KIND:
             return _mixed(op, self, other, True)
-        return self._kind._wrap(apply_number(op, self._ref, other, number_kind, True) or fail())
+        ref = apply_number(op, self._ref, other, _NUMBER_KIND[other_type], True)
+        if not ref:
+            fail()
+        result = _new(self._kind)
+        result._ref = ref
+        return result
 
     forward.__name__ = forward.__qualname__ = name
     reflected.__name__ = reflected.__qualname__ = f"r{name}"

@@ -8,7 +8,7 @@ from typing import Any
 from tinyml import _core
 from tinyml._node import Node
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
-from tinyml.tensor import Dims, Tensor, _operand
+from tinyml.tensor import Dims, Tensor, _beside, _operand
 from tinyml.value import Value
 
 _WHERE, _ADD_N, _DOT = _core.op("where"), _core.op("add_n"), _core.op("dot")
@@ -45,18 +45,18 @@ def where(condition: Any, input: Any, other: Any) -> Tensor:
     >>> where(tinyml.tensor([True, False]), 1.0, 2.0)
     tensor([1., 2.])
     """
-    a, b = _operand("where", input), _operand("where", other)
+    a, b = _beside("where", input, [other]), _beside("where", other, [input])
     return Tensor._wrap(_core.apply(_WHERE, (a._ref, b._ref, _operand("where", condition)._ref)))
 
 
 def maximum(input: Any, other: Any) -> Any:
     """The larger of each pair of elements; equal ones share the gradient."""
-    return _operand("maximum", input).maximum(other)
+    return _beside("maximum", input, [other]).maximum(other)
 
 
 def minimum(input: Any, other: Any) -> Any:
     """The smaller of each pair of elements; equal ones share the gradient."""
-    return _operand("minimum", input).minimum(other)
+    return _beside("minimum", input, [other]).minimum(other)
 
 
 def clamp(input: Any, min: float | None = None, max: float | None = None) -> Any:
@@ -66,7 +66,7 @@ def clamp(input: Any, min: float | None = None, max: float | None = None) -> Any
 
 def matmul(input: Any, other: Any) -> Tensor:
     """The matrix product input @ other."""
-    return _operand("matmul", input) @ other  # type: ignore[no-any-return]
+    return _beside("matmul", input, [other]) @ other  # type: ignore[no-any-return]
 
 
 def sum(input: Any, dim: Dims = None, keepdim: bool = False) -> Any:
@@ -90,7 +90,7 @@ def dot(weights: Any, inputs: Any, bias: Value | None = None, activation: str = 
     Value(data=10.0, grad=0.0)
     """
     if isinstance(weights, Tensor) or isinstance(inputs, Tensor):
-        return _operand("dot", weights) @ inputs
+        return _beside("dot", weights, [inputs]) @ inputs
     return dots([weights], inputs, None if bias is None else [bias], activation)[0]
 
 
@@ -112,6 +112,8 @@ def dots(
     if biases is not None and len(biases) != len(rows):
         raise ShapeError(f"dot: got {len(biases)} biases for {len(rows)} rows of weights, expected as many of each")
     xs = _constants(inputs)
+    if not xs and biases is None:
+        biases = [0.0] * len(rows)  # the op needs an input
     nodes: list[Node] = []
     for i, row in enumerate(rows):
         if len(row) != len(xs):
@@ -120,8 +122,8 @@ def dots(
         nodes += xs
         if biases is not None:
             nodes += _constants(biases[i : i + 1])
-    if not nodes:  # nothing times nothing, without a bias
-        return [Value(0.0) for _ in rows]
+    if not rows:
+        return []
     attributes = (len(xs), ACTIVATIONS.index(activation))
     return [Value._wrap(ref) for ref in _core.apply_rows(_DOT, [node._ref for node in nodes], len(rows), attributes)]
 

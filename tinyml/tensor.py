@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from tinyml import _core, _index
+from tinyml._core import apply1_with, fail
 from tinyml._dtypes import (
     DTYPES,
     Array,
@@ -57,6 +58,20 @@ def _apply(op: int, inputs: Sequence[Node], attributes: Sequence[float] = ()) ->
     return Tensor._wrap(_core.apply(op, [node._ref for node in inputs], attributes))
 
 
+def _apply1(op: int, x: Node, *attributes: float) -> Tensor:
+    """The result of an op with one input: a call without lists for the few attributes that most have."""
+    n = len(attributes)
+    if n == 1:
+        ref = apply1_with(op, x._ref, 1, attributes[0], 0.0, 0.0)
+    elif n == 2:
+        ref = apply1_with(op, x._ref, 2, attributes[0], attributes[1], 0.0)
+    elif n == 3:
+        ref = apply1_with(op, x._ref, 3, *attributes)
+    else:
+        ref = _core.apply(op, (x._ref,), attributes)
+    return Tensor._wrap(ref or fail())
+
+
 def _extents(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as one sequence or as separate ints."""
     try:
@@ -87,7 +102,6 @@ class Tensor(Arithmetic):
     __array_priority__ = 1000
 
     # -- what it is
-    # ------------------------------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -145,7 +159,6 @@ class Tensor(Arithmetic):
         return f"{prefix}{text}{notes})"
 
     # -- numbers out
-    # -----------------------------------------------------------------------------------------------------
 
     def item(self) -> Any:
         """The number in a tensor of one element. Raises ArgumentError for any other."""
@@ -201,7 +214,6 @@ class Tensor(Arithmetic):
         return bool(self.item())
 
     # -- gradients
-    # -------------------------------------------------------------------------------------------------------
 
     @property
     def data(self) -> Tensor:
@@ -258,14 +270,13 @@ class Tensor(Arithmetic):
         return self.to(self.dtype, copy=True)
 
     # -- dtypes
-    # ----------------------------------------------------------------------------------------------------------
 
     def to(self, dtype: DTypeLike, copy: _Bool = False) -> Tensor:
         """The tensor in another dtype; itself when nothing changes and no copy is asked for."""
         dtype = as_dtype(dtype)
         if dtype is self.dtype and not copy:
             return self
-        return _apply(_TO, (self,), (dtype.code,))
+        return _apply1(_TO, self, dtype.code)
 
     def float(self) -> Tensor:
         """As float32."""
@@ -284,7 +295,6 @@ class Tensor(Arithmetic):
         return self.to(bool_)
 
     # -- operators beyond Arithmetic's
-    # -----------------------------------------------------------------------------------
 
     __matmul__, __rmatmul__ = binary("matmul")
     __eq__ = binary("eq")[0]
@@ -327,26 +337,25 @@ class Tensor(Arithmetic):
             raise DTypeError(
                 f"numpy.{ufunc.__name__}: tensors take {known} without options; for others use .detach().numpy()"
             )
-        return function(*(_operand(ufunc.__name__, x) for x in inputs))
+        return function(*(_beside(ufunc.__name__, x, inputs) for x in inputs))
 
     # -- reductions
-    # ------------------------------------------------------------------------------------------------------
 
     def sum(self, dim: Dims = None, keepdim: _Bool = False) -> Tensor:
         """The sum over some dimensions, by default all."""
-        return _apply(_SUM, (self,), (keepdim, *_dims(dim)))
+        return _apply1(_SUM, self, keepdim, *_dims(dim))
 
     def mean(self, dim: Dims = None, keepdim: _Bool = False) -> Tensor:
         """The mean over some dimensions, by default all; nan over nothing."""
-        return _apply(_MEAN, (self,), (keepdim, *_dims(dim)))
+        return _apply1(_MEAN, self, keepdim, *_dims(dim))
 
     def prod(self, dim: Dims = None, keepdim: _Bool = False) -> Tensor:
         """The product over some dimensions, by default all."""
-        return _apply(_PROD, (self,), (keepdim, *_dims(dim)))
+        return _apply1(_PROD, self, keepdim, *_dims(dim))
 
     def var(self, dim: Dims = None, correction: _Float = 1, keepdim: _Bool = False) -> Tensor:
         """The variance over some dimensions, by default all: squared deviations over (count - correction)."""
-        return _apply(_VAR, (self,), (correction, keepdim, *_dims(dim)))
+        return _apply1(_VAR, self, correction, keepdim, *_dims(dim))
 
     def std(self, dim: Dims = None, correction: _Float = 1, keepdim: _Bool = False) -> Tensor:
         """The standard deviation: the square root of var."""
@@ -354,11 +363,11 @@ class Tensor(Arithmetic):
 
     def amax(self, dim: Dims = None, keepdim: _Bool = False) -> Tensor:
         """The largest element over some dimensions; equal ones share the gradient."""
-        return _apply(_MAX, (self,), (keepdim, *_dims(dim)))
+        return _apply1(_MAX, self, keepdim, *_dims(dim))
 
     def amin(self, dim: Dims = None, keepdim: _Bool = False) -> Tensor:
         """The smallest element over some dimensions; equal ones share the gradient."""
-        return _apply(_MIN, (self,), (keepdim, *_dims(dim)))
+        return _apply1(_MIN, self, keepdim, *_dims(dim))
 
     def max(self, dim: Dims = None, keepdim: _Bool = False) -> Any:
         """The largest element of all or of several dimensions, as amax; for one dimension (values, indices).
@@ -373,8 +382,8 @@ class Tensor(Arithmetic):
 
     def _extreme(self, op: int, arg_op: int, dim: Dims, keepdim: _Bool) -> Any:
         if not isinstance(dim, _INTS):
-            return _apply(op, (self,), (keepdim, *_dims(dim)))
-        indices = _apply(arg_op, (self,), (True, dim))
+            return _apply1(op, self, keepdim, *_dims(dim))
+        indices = _apply1(arg_op, self, True, dim)
         values = self.gather(dim, indices) if self.ndim else self.clone()
         if not keepdim and self.ndim:
             values, indices = values.squeeze(dim), indices.squeeze(dim)
@@ -382,11 +391,11 @@ class Tensor(Arithmetic):
 
     def argmax(self, dim: int | None = None, keepdim: _Bool = False) -> Tensor:
         """The index of the largest element, the first among equals; int64, no gradient."""
-        return _apply(_ARGMAX, (self,), (keepdim, *_dims(dim)))
+        return _apply1(_ARGMAX, self, keepdim, *_dims(dim))
 
     def argmin(self, dim: int | None = None, keepdim: _Bool = False) -> Tensor:
         """The index of the smallest element, the first among equals; int64, no gradient."""
-        return _apply(_ARGMIN, (self,), (keepdim, *_dims(dim)))
+        return _apply1(_ARGMIN, self, keepdim, *_dims(dim))
 
     def any(self) -> Tensor:
         """Whether any element differs from 0."""
@@ -398,26 +407,25 @@ class Tensor(Arithmetic):
 
     def cumsum(self, dim: int) -> Tensor:
         """The running sum along a dimension."""
-        return _apply(_CUMSUM, (self,), (dim,))
+        return _apply1(_CUMSUM, self, dim)
 
     def softmax(self, dim: int) -> Tensor:
         """exp(x) / sum(exp(x)) along a dimension."""
-        return _apply(_SOFTMAX, (self,), (dim,))
+        return _apply1(_SOFTMAX, self, dim)
 
     def log_softmax(self, dim: int) -> Tensor:
         """The logarithm of softmax, stable for large inputs."""
-        return _apply(_LOG_SOFTMAX, (self,), (dim,))
+        return _apply1(_LOG_SOFTMAX, self, dim)
 
     def logsumexp(self, dim: Dims, keepdim: _Bool = False) -> Tensor:
         """log(sum(exp(x))) over some dimensions, stable for large inputs."""
-        return _apply(_LOGSUMEXP, (self,), (keepdim, *_dims(dim)))
+        return _apply1(_LOGSUMEXP, self, keepdim, *_dims(dim))
 
     # -- shapes
-    # ----------------------------------------------------------------------------------------------------------
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape, over the same memory; one extent may be -1."""
-        return _apply(_RESHAPE, (self,), _extents(shape))
+        return _apply1(_RESHAPE, self, *_extents(shape))
 
     view = reshape
 
@@ -434,7 +442,7 @@ class Tensor(Arithmetic):
 
     def permute(self, *dims: Any) -> Tensor:
         """The dimensions in another order (a copy)."""
-        return _apply(_PERMUTE, (self,), _extents(dims))
+        return _apply1(_PERMUTE, self, *_extents(dims))
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Two dimensions exchanged (a copy)."""
@@ -461,7 +469,7 @@ class Tensor(Arithmetic):
 
     def expand(self, *shape: Any) -> Tensor:
         """Repeats dimensions of extent 1 to a larger shape (a copy); -1 keeps an extent."""
-        return _apply(_EXPAND, (self,), _extents(shape))
+        return _apply1(_EXPAND, self, *_extents(shape))
 
     def squeeze(self, dim: int | None = None) -> Tensor:
         """Without the dimensions of extent 1, or without that one if its extent is 1."""
@@ -521,15 +529,19 @@ class Tensor(Arithmetic):
         return dim % rank
 
     # -- indexing
-    # --------------------------------------------------------------------------------------------------------
 
     def __getitem__(self, index: Any) -> Tensor:
         """Elements by ints, slices, ..., None, integer arrays and bool masks, as in NumPy; always a copy."""
+        if type(index) is int:
+            return _apply1(_SLICE, self, index, 0, 1)
+        if type(index) is slice and self.ndim:
+            span = _index.span(index, _core.extent(self._ref, 0))
+            return _apply1(_SLICE, self, span.start, span.step, len(span))
         what = _index.resolve(index, self.shape)
         if isinstance(what, _index.Advanced):
             return _apply(_TAKE, (self, Tensor._wrap(_array_ref(what.positions))), (what.covered,))
-        piece = _apply(_SLICE, (self,), what.triples) if what.triples else self
-        return piece.reshape(what.shape)
+        piece = _apply1(_SLICE, self, *what.triples)
+        return piece if what.shape is None else piece.reshape(what.shape)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Writes into the data in place. GraphError on a tensor that requires a gradient: write into its .data."""
@@ -576,6 +588,14 @@ def _operand(op: str, x: Any, dtype: DType | None = None) -> Any:
     if isinstance(x, Node):
         return x
     return tensor(x, dtype=dtype if not isinstance(x, np.ndarray | np.generic) else None, _op=op)
+
+
+def _beside(op: str, x: Any, others: Iterable[Any]) -> Any:
+    """x as a node. Python numbers take the dtype of the first float node beside them, as they do in x + other."""
+    if isinstance(x, Node):
+        return x
+    dtypes = (DTYPES[_core.dtype_of(other._ref)] for other in others if isinstance(other, Node))
+    return _operand(op, x, next((dtype for dtype in dtypes if dtype.is_floating_point), None))
 
 
 def tensor(data: Any, dtype: DTypeLike | None = None, requires_grad: bool = False, *, _op: str = "tensor") -> Tensor:

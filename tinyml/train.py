@@ -7,14 +7,15 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, TypeAlias
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import tinyml
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
 from tinyml.nn import Module
 from tinyml.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 #: Batches, each a tuple (input, target), or (input, ..., input, target) for several inputs.
 Loader: TypeAlias = Iterable[Sequence[Tensor]]
@@ -317,6 +318,8 @@ class _Bars:
     def start(self, number: int) -> tqdm[Any] | None:
         """The bar for an epoch, which counts its steps."""
         if self._shown and not (self._single and self._bar is not None):
+            from tqdm import tqdm  # not at the top: its import costs as much as all of tinyml's
+
             self._bar = tqdm(
                 desc="epochs" if self._single else f"epoch {number}/{self._epochs}",
                 total=self._epochs if self._single else self._steps,

@@ -13,6 +13,8 @@ from tinyml.errors import DTypeError
 
 _REAL = float | int | np.integer | np.floating | np.bool_
 
+_new = object.__new__
+
 # What micrograd calls the ops.
 _SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "relu": "ReLU"}
 
@@ -45,7 +47,12 @@ class Value(Arithmetic):
     __array_ufunc__ = None  # NumPy leaves operators with arrays to Value's reflected ones
 
     def __new__(cls, data: float = 0.0) -> Value:  # noqa: D102
-        return cls._wrap(_core.check(_core.value(_number("Value", data))))
+        ref = _core.value(data if type(data) is float else _number("Value", data))
+        if not ref:
+            _core.fail()
+        value = _new(cls)
+        value._ref = ref
+        return value
 
     @property
     def data(self) -> float:

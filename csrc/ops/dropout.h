@@ -65,8 +65,10 @@ static int FN(dropout_forward)(tm_node *y)
     uint8_t *restrict kept = tm_saved(y);
     const REAL scale = FN(dropout_scale)(y);
     draw_kept(tm_data(y->in[1]), tm_attr(y)[0], y->size, kept);
-    for (int64_t i = 0, n = y->size; i < n; i++)
-        ys[i] = kept[i] ? xs[i] * scale : 0;
+    for (int64_t i = 0, n = y->size; i < n; i++) {
+        const REAL scaled = xs[i] * scale; /* always: a select, where a branch would be guessed wrong */
+        ys[i] = kept[i] ? scaled : 0;
+    }
     return 0;
 }
 
@@ -78,12 +80,14 @@ static int FN(dropout_backward)(tm_node *y)
     const uint8_t *restrict kept = tm_saved(y);
     const REAL scale = FN(dropout_scale)(y);
     const int64_t n = y->size;
-    if (dxs && add)
-        for (int64_t i = 0; i < n; i++)
-            dxs[i] += kept[i] ? dys[i] * scale : 0;
-    else if (dxs)
-        for (int64_t i = 0; i < n; i++)
-            dxs[i] = kept[i] ? dys[i] * scale : 0;
+    if (!dxs)
+        return 0;
+    if (!add)
+        memset(dxs, 0, (size_t)n * sizeof *dxs);
+    for (int64_t i = 0; i < n; i++) {
+        const REAL scaled = dys[i] * scale;
+        dxs[i] += kept[i] ? scaled : 0;
+    }
     return 0;
 }
 

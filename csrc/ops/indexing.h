@@ -2,36 +2,53 @@
 
 #if defined(RULES)
 
-/* attributes: start, step and count for each dimension; step may be negative */
+/* attributes: start, step and count for each dimension, the last ones left out where they are taken whole. A step may be
+ * negative; step 0 stands for an index, which drops the dimension, and counts from the end when negative. */
 static int slice_rule(tm_call *call)
 {
     const tm_node *x = call->in[0];
-    if (call->n_attr != 3 * x->rank)
-        return tm_fail(TM_VALUE_ERROR, "slice: got %d attributes, expected start, step and count for each dimension of shape %s",
-                       call->n_attr, tm_shape_of(x).text);
+    if (call->n_attr % 3 || call->n_attr > 3 * x->rank)
+        return tm_fail(TM_INDEX_ERROR, "index: got %d indices for %d dimensions, of shape %s; leave some out",
+                       call->n_attr / 3, x->rank, tm_shape_of(x).text);
+    int rank = 0;
     for (int d = 0; d < x->rank; d++) {
         double *start = &call->attr[3 * d], *step = start + 1, *count = start + 2;
-        const double extent = (double)tm_shape(x)[d], last = *start + (*count - 1) * *step;
-        if (*step == 0 || !(*count >= 0 && *count <= extent) ||
+        const double extent = (double)tm_shape(x)[d];
+        if (3 * d >= call->n_attr) {
+            *start = 0;
+            *step = 1;
+            *count = extent;
+        } else if (*step == 0) {
+            if (!(*start >= -extent && *start < extent))
+                return tm_fail(TM_INDEX_ERROR, "index: %g is out of range for dimension %d of shape %s", *start, d,
+                               tm_shape_of(x).text);
+            *start += *start < 0 ? extent : 0;
+            continue;
+        }
+        const double last = *start + (*count - 1) * *step;
+        if (!(*count >= 0 && *count <= extent) ||
             (*count > 0 && !(*start >= 0 && *start < extent && last >= 0 && last < extent)))
-            return tm_fail(TM_INDEX_ERROR, "slice: %g elements from %g on by steps of %g do not lie in dimension %d of shape "
-                           "%s; clip them to its extent", *count, *start, *step, d, tm_shape_of(x).text);
+            return tm_fail(TM_INDEX_ERROR, "slice: %g elements from %g on by steps of %g do not lie in dimension %d of "
+                           "shape %s; clip them to its extent", *count, *start, *step, d, tm_shape_of(x).text);
         if (*count == 0)
             *start = 0;
         if (*count <= 1)
             *step = 1;
-        call->shape[d] = (int64_t)*count;
+        call->shape[rank++] = (int64_t)*count;
     }
-    return result_rank(call, x->rank);
+    call->n_attr = 3 * x->rank;
+    return result_rank(call, rank);
 }
 
 static walk slice_walk(tm_node *y)
 {
+    const double *attr = tm_attr(y);
     int64_t start = 0, stride[TM_MAX_RANK];
     contiguous_strides(y->in[0], stride);
-    for (int d = 0; d < y->rank; d++) {
-        start += (int64_t)tm_attr(y)[3 * d] * stride[d];
-        stride[d] *= (int64_t)tm_attr(y)[3 * d + 1];
+    for (int d = 0, kept = 0; d < y->in[0]->rank; d++) {
+        start += (int64_t)attr[3 * d] * stride[d];
+        if (attr[3 * d + 1] != 0)
+            stride[kept++] = stride[d] * (int64_t)attr[3 * d + 1];
     }
     return walk_start(y, start, stride);
 }
@@ -44,8 +61,9 @@ static int check_index_dtype(const tm_call *call, const tm_node *index)
                    tm_dtype_name(index->dtype));
 }
 
-/* Kernels check before they use indices, also backward: the data may have changed since. `n` is what `limit` describes. */
-static int check_indices(const tm_node *y, tm_node *index, int64_t n, const char *limit)
+/* Kernels check indices before they use them, backward too: their data may have changed since. There are n
+ * `things`. */
+static int check_indices(const tm_node *y, tm_node *index, int64_t n, const char *things)
 {
     const int64_t *at = tm_data(index);
     int outside = 0;
@@ -53,8 +71,9 @@ static int check_indices(const tm_node *y, tm_node *index, int64_t n, const char
         outside |= (uint64_t)at[i] >= (uint64_t)n;
     for (int64_t i = 0; outside; i++)
         if ((uint64_t)at[i] >= (uint64_t)n)
-            return tm_fail(TM_INDEX_ERROR, "%s: got index %lld, expected 0 <= index < %lld, the number of %s; mask out or clamp "
-                           "what lies outside", y->op->name, (long long)at[i], (long long)n, limit);
+            return tm_fail(TM_INDEX_ERROR, "%s: got index %lld, expected 0 <= index < %lld, the number of "
+                           "%s; mask out or clamp what lies outside", y->op->name, (long long)at[i],
+                           (long long)n, things);
     return 0;
 }
 
@@ -64,8 +83,8 @@ static int take_rule(tm_call *call)
     const tm_node *x = call->in[0], *index = call->in[1];
     const double k = call->attr[0];
     if (!(k >= 0 && k <= x->rank))
-        return tm_fail(TM_VALUE_ERROR, "take: got %g leading dimensions, expected 0 to %d for shape %s", k, x->rank,
-                       tm_shape_of(x).text);
+        return tm_fail(TM_VALUE_ERROR, "take: got %g leading dimensions to index, expected 0 to %d for shape "
+                       "%s", k, x->rank, tm_shape_of(x).text);
     if (check_index_dtype(call, index) || result_rank(call, index->rank + x->rank - (int)k))
         return -1;
     memcpy(call->shape, tm_shape(index), index->rank * sizeof *call->shape);
@@ -93,14 +112,15 @@ static int gather_rule(tm_call *call)
     for (int d = 0; d < x->rank && fits; d++)
         fits = d == axis || tm_shape(index)[d] <= tm_shape(x)[d];
     if (!fits)
-        return tm_fail(TM_SHAPE_ERROR, "gather: index has shape %s, x has shape %s; expected equally many dimensions, and "
-                       "outside axis %d no extent above x's", tm_shape_of(index).text, tm_shape_of(x).text, axis);
+        return tm_fail(TM_SHAPE_ERROR, "gather: index has shape %s and x has shape %s; expected equally many "
+                       "dimensions and, except along axis %d, no extent above x's", tm_shape_of(index).text,
+                       tm_shape_of(x).text, axis);
     memcpy(call->shape, tm_shape(index), index->rank * sizeof *call->shape);
     call->attr[0] = axis;
     return result_rank(call, index->rank);
 }
 
-/* Finds for each element of y where it would lie in x, were all indices 0; *step is how far apart indices are. */
+/* Where each element of y would come from, were all indices 0; an index more is *step elements on in x. */
 static walk gather_walk(tm_node *y, int64_t *step)
 {
     const int axis = (int)tm_attr(y)[0];
@@ -111,7 +131,7 @@ static walk gather_walk(tm_node *y, int64_t *step)
     return walk_start(y, 0, stride);
 }
 
-/* attributes: classes, or -1 for as many as the labels need. That count is in the data, so this rule alone looks there. */
+/* attributes: classes, or -1 for as many as the labels need; to count them, this rule alone looks at data */
 static int one_hot_rule(tm_call *call)
 {
     tm_node *x = call->in[0];
@@ -126,8 +146,8 @@ static int one_hot_rule(tm_call *call)
         classes = (double)largest + 1;
     }
     if (!(classes >= 1 && classes <= 0x1p53))
-        return tm_fail(TM_VALUE_ERROR, "one_hot: got %g classes for labels of shape %s, expected 1 or more; -1 counts them, if "
-                       "there are any", classes, tm_shape_of(x).text);
+        return tm_fail(TM_VALUE_ERROR, "one_hot: got %g classes for labels of shape %s, expected 1 or more; "
+                       "-1 counts them, where there are labels", classes, tm_shape_of(x).text);
     memcpy(call->shape, tm_shape(x), x->rank * sizeof *call->shape);
     call->shape[x->rank] = (int64_t)classes;
     call->attr[0] = classes;
@@ -155,7 +175,8 @@ static int one_hot_forward(tm_node *y)
  .forward = {ALL(take_forward)}, .backward = {FLOATS(take_backward)}},
 {.name = "gather", .min_in = 2, .max_in = 2, .min_attr = 1, .rule = gather_rule,
  .forward = {ALL(gather_forward)}, .backward = {FLOATS(gather_backward)}},
-{.name = "one_hot", .min_in = 1, .max_in = 1, .min_attr = 1, .rule = one_hot_rule, .forward = {[TM_I64] = one_hot_forward}},
+{.name = "one_hot", .min_in = 1, .max_in = 1, .min_attr = 1, .rule = one_hot_rule,
+ .forward = {[TM_I64] = one_hot_forward}},
 
 #else
 
@@ -187,12 +208,13 @@ static int FN(gather_move)(tm_node *y, REAL *restrict x, REAL *restrict values, 
 {
     int64_t step;
     walk w = gather_walk(y, &step);
+    const int64_t n = w.column.extent, *indices = tm_data(y->in[1]);
     if (check_indices(y, y->in[1], tm_shape(y->in[0])[(int)tm_attr(y)[0]], "elements along the axis"))
         return -1;
     for (; w.planes; w.planes--, walk_next(&w))
         for (int64_t r = 0; r < w.row.extent; r++) {
-            const int64_t *index = (const int64_t *)tm_data(y->in[1]) + w.y + r * w.row.y, n = w.column.extent;
-            REAL *run = values + w.y + r * w.row.y, *places = x + w.x + r * w.row.x;
+            const int64_t at = w.y + r * w.row.y, *index = indices + at;
+            REAL *run = values + at, *places = x + w.x + r * w.row.x;
             if (back)
                 for (int64_t c = 0; c < n; c++)
                     places[c * w.column.x + index[c] * step] += run[c];

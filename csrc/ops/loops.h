@@ -6,6 +6,7 @@
 #include "select.h"
 #include "elementwise_loops.h"
 #include "reduce.h"
+#include "walk.h"
 #include "movement.h"
 #include "indexing.h"
 #include "matmul.h"

@@ -1,4 +1,4 @@
-/* Losses: cross_entropy, nll_loss and mse_loss. Attribute 0 is what becomes of the terms: none, mean or sum. */
+/* cross_entropy, nll_loss and mse_loss. Attribute 0 says what becomes of the terms: none, mean or sum. */
 
 #if defined(RULES)
 
@@ -8,8 +8,8 @@ static int check_reduction(const tm_call *call)
 {
     if (call->attr[0] == LOSS_NONE || call->attr[0] == LOSS_MEAN || call->attr[0] == LOSS_SUM)
         return 0;
-    return tm_fail(TM_VALUE_ERROR, "%s: got reduction %g, expected 0 (none), 1 (mean) or 2 (sum)", call->op->name,
-                   call->attr[0]);
+    return tm_fail(TM_VALUE_ERROR, "%s: got reduction %g, expected 0 (none), 1 (mean) or 2 (sum)",
+                   call->op->name, call->attr[0]);
 }
 
 static int class_axis(const tm_node *x)
@@ -17,25 +17,28 @@ static int class_axis(const tm_node *x)
     return x->rank > 1;
 }
 
-/* inputs: x (C,), (N, C) or (N, C, d1, ...) and labels (), (N,) or (N, d1, ...); attributes: reduction, ignore_index */
+/* inputs: x (C,), (N, C) or (N, C, d1, ...) and labels (), (N,) or (N, d1, ...)
+ * attributes: reduction, ignore_index */
 static int classes_rule(tm_call *call)
 {
     const tm_node *x = call->in[0], *labels = call->in[1];
     if (check_reduction(call))
         return -1;
     if (!x->rank)
-        return tm_fail(TM_SHAPE_ERROR, "%s: got a 0-d input, expected (classes,), (N, classes) or (N, classes, ...); "
-                       "reshape it", call->op->name);
+        return tm_fail(TM_SHAPE_ERROR, "%s: got a 0-d input, expected (classes,), (N, classes) or "
+                       "(N, classes, ...); reshape it", call->op->name);
     for (int d = 0; d < x->rank; d++)
         if (d != class_axis(x))
             call->shape[call->rank++] = tm_shape(x)[d];
-    if (labels->rank != call->rank || memcmp(tm_shape(labels), call->shape, (size_t)call->rank * sizeof *call->shape))
-        return tm_fail(TM_SHAPE_ERROR, "%s: input %s and labels %s do not fit; expected labels %s, one class number for each "
-                       "row of scores (argmax turns one-hot rows into numbers)", call->op->name, tm_shape_of(x).text,
-                       tm_shape_of(labels).text, tm_shape_show(call->rank, call->shape).text);
+    const size_t shape_bytes = (size_t)call->rank * sizeof *call->shape;
+    if (labels->rank != call->rank || memcmp(tm_shape(labels), call->shape, shape_bytes))
+        return tm_fail(TM_SHAPE_ERROR, "%s: input %s and labels %s do not fit; expected labels %s, one class "
+                       "number for each row of scores (argmax turns one-hot rows into numbers)",
+                       call->op->name, tm_shape_of(x).text, tm_shape_of(labels).text,
+                       tm_shape_show(call->rank, call->shape).text);
     if (labels->dtype != TM_I64)
-        return tm_fail(TM_DTYPE_ERROR, "%s: labels are %s, expected int64 class numbers; convert with .to()", call->op->name,
-                       tm_dtype_name(labels->dtype));
+        return tm_fail(TM_DTYPE_ERROR, "%s: labels are %s, expected int64 class numbers; convert with .to()",
+                       call->op->name, tm_dtype_name(labels->dtype));
     call->dtype = x->dtype;
     if (call->attr[0] != LOSS_NONE)
         call->rank = 0;
@@ -46,8 +49,10 @@ static int classes_rule(tm_call *call)
 static int cross_entropy_rule(tm_call *call)
 {
     if (!(call->attr[2] >= 0 && call->attr[2] <= 1))
-        return tm_fail(TM_VALUE_ERROR, "cross_entropy: got label_smoothing %g, expected 0 to 1", call->attr[2]);
-    call->saved_bytes = ((size_t)call->in[0]->size + 1) * tm_item_size(call->in[0]->dtype); /* 1: never no bytes */
+        return tm_fail(TM_VALUE_ERROR, "cross_entropy: got label_smoothing %g, expected 0 to 1; smooth less",
+                       call->attr[2]);
+    /* One more, because with no bytes there would be no buffer. */
+    call->saved_bytes = ((size_t)call->in[0]->size + 1) * tm_item_size(call->in[0]->dtype);
     return classes_rule(call);
 }
 
@@ -62,8 +67,9 @@ static int mse_loss_rule(tm_call *call)
 {
     const tm_node *x = call->in[0], *target = call->in[1];
     if (!tm_same_shape(x, target))
-        return tm_fail(TM_SHAPE_ERROR, "mse_loss: got input %s and target %s, expected equal shapes: a loss that broadcasts "
-                       "is nearly always a mistake; reshape one", tm_shape_of(x).text, tm_shape_of(target).text);
+        return tm_fail(TM_SHAPE_ERROR, "mse_loss: got input %s and target %s, expected equal shapes: a loss "
+                       "that broadcasts is nearly always a mistake; reshape one", tm_shape_of(x).text,
+                       tm_shape_of(target).text);
     tm_rule_like_input(call);
     if (call->attr[0] != LOSS_NONE)
         call->rank = 0;
@@ -84,9 +90,10 @@ static int64_t count_labels(tm_node *y, int64_t classes)
         if (ignored(y, labels[i]))
             continue;
         if (labels[i] < 0 || labels[i] >= classes)
-            return tm_fail(TM_INDEX_ERROR, "%s: label %lld at position %lld is outside the %lld classes 0 to %lld; correct "
-                           "it, or leave such labels out with ignore_index=%lld", y->op->name, (long long)labels[i],
-                           (long long)i, (long long)classes, (long long)classes - 1, (long long)labels[i]);
+            return tm_fail(TM_INDEX_ERROR, "%s: label %lld at position %lld is outside the %lld classes 0 to "
+                           "%lld; correct it, or leave such labels out with ignore_index=%lld", y->op->name,
+                           (long long)labels[i], (long long)i, (long long)classes, (long long)classes - 1,
+                           (long long)labels[i]);
         counted++;
     }
     return counted;
@@ -116,7 +123,8 @@ static int FN(cross_entropy_forward)(tm_node *y)
     if (counted < 0)
         return -1;
     const double scale = reduction == LOSS_MEAN ? 1 / (double)counted : 1;
-    const REAL everywhere = (REAL)(scale * smoothing / (double)s.n), at_label = (REAL)(scale * (1 - smoothing));
+    const REAL everywhere = (REAL)(scale * smoothing / (double)s.n);
+    const REAL at_label = (REAL)(scale * (1 - smoothing));
     REAL *restrict d = tm_saved(y), *to = tm_data(y), max[STRIP], factor[STRIP], less[STRIP];
     double total = 0;
     while (next_strip(&s)) {
@@ -128,7 +136,8 @@ static int FN(cross_entropy_forward)(tm_node *y)
             factor[q] = less[q] = 0;
             if (!ignored(y, label)) {
                 const REAL z = x[s.at + q * s.row_step + label * s.step] - max[q];
-                loss = FN(log)((REAL)sum[q]) - (smoothing ? (1 - smoothing) * z + smoothing * z_sum[q] / (double)s.n : z);
+                const double elsewhere = smoothing ? smoothing * z_sum[q] / (double)s.n : 0;
+                loss = FN(log)((REAL)sum[q]) - (1 - smoothing) * z - elsewhere;
                 factor[q] = (REAL)(scale / sum[q]);
                 less[q] = everywhere;
             }

@@ -19,21 +19,22 @@ static int matmul_rule(tm_call *call)
 {
     const tm_node *a = call->in[0], *b = call->in[1];
     if (!a->rank || !b->rank)
-        return tm_fail(TM_SHAPE_ERROR, "matmul: got shapes %s and %s, expected at least 1 dimension each; multiply by a 0-d "
-                       "operand with *", tm_shape_of(a).text, tm_shape_of(b).text);
+        return tm_fail(TM_SHAPE_ERROR, "matmul: got shapes %s and %s, expected at least 1 dimension each; "
+                       "multiply by a 0-d operand with *", tm_shape_of(a).text, tm_shape_of(b).text);
     int64_t columns = tm_shape(a)[a->rank - 1], rows = tm_shape(b)[b->rank > 1 ? b->rank - 2 : 0];
     if (columns != rows)
-        return tm_fail(TM_SHAPE_ERROR, "matmul: shapes %s and %s do not fit: rows of %lld on the left against columns of "
-                       "%lld on the right; transpose one operand with .T", tm_shape_of(a).text, tm_shape_of(b).text,
-                       (long long)columns, (long long)rows);
+        return tm_fail(TM_SHAPE_ERROR, "matmul: shapes %s and %s do not fit: rows of %lld on the left "
+                       "against columns of %lld on the right; transpose one operand with .T",
+                       tm_shape_of(a).text, tm_shape_of(b).text, (long long)columns, (long long)rows);
     call->dtype = a->dtype;
     call->rank = batch_rank(a, b);
     for (int i = 0; i < call->rank; i++) {
         int64_t of_a = batch_extent(a, i), of_b = batch_extent(b, i);
         if (of_a != of_b && of_a != 1 && of_b != 1)
-            return tm_fail(TM_SHAPE_ERROR, "matmul: the batch dimensions of shapes %s and %s do not broadcast: %lld against "
-                           "%lld; all but the last two extents must be equal or 1 (reshape or unsqueeze one operand)",
-                           tm_shape_of(a).text, tm_shape_of(b).text, (long long)of_a, (long long)of_b);
+            return tm_fail(TM_SHAPE_ERROR, "matmul: batch dimensions of shapes %s and %s do not broadcast: "
+                           "%lld against %lld; all but the last two extents must be equal or 1 (reshape or "
+                           "unsqueeze one operand)", tm_shape_of(a).text, tm_shape_of(b).text,
+                           (long long)of_a, (long long)of_b);
         call->shape[call->rank - 1 - i] = of_a == 1 ? of_b : of_a;
     }
     if (a->rank > 1)
@@ -43,8 +44,8 @@ static int matmul_rule(tm_call *call)
     return 0;
 }
 
-/* A matmul as `count` products c (m, n) = a (m, k) b (k, n). Where b is the same for all of the last batch dimensions, as
- * in (B, m, k) x (k, n), these only lengthen a: `merged` of them have gone into m. */
+/* A matmul as `count` products c (m, n) = a (m, k) b (k, n). Where b is the same for all of the last batch
+ * dimensions, as in (B, m, k) x (k, n), these only lengthen a: `merged` of them have gone into m. */
 typedef struct {
     const tm_node *a, *b;
     int64_t count, m, n, k;
@@ -54,7 +55,8 @@ typedef struct {
 static products products_of(tm_node *y)
 {
     const tm_node *a = y->in[0], *b = y->in[1];
-    products p = {.a = a, .b = b, .count = 1, .m = 1, .n = 1, .k = tm_shape(a)[a->rank - 1], .rank = batch_rank(a, b)};
+    products p = {.a = a, .b = b, .count = 1, .m = 1, .n = 1, .rank = batch_rank(a, b)};
+    p.k = tm_shape(a)[a->rank - 1];
     if (a->rank > 1)
         p.m = tm_shape(a)[a->rank - 2];
     if (b->rank > 1)
@@ -86,15 +88,15 @@ static int linear_rule(tm_call *call)
 {
     const tm_node *x = call->in[0], *w = call->in[1], *bias = call->n_in > 2 ? call->in[2] : NULL;
     if (!x->rank || w->rank != 2)
-        return tm_fail(TM_SHAPE_ERROR, "linear: got input %s and weight %s, expected (..., in) and (out, in); reshape one",
-                       tm_shape_of(x).text, tm_shape_of(w).text);
+        return tm_fail(TM_SHAPE_ERROR, "linear: got input %s and weight %s, expected (..., in) and (out, in);"
+                       " reshape one", tm_shape_of(x).text, tm_shape_of(w).text);
     const int64_t in = tm_shape(x)[x->rank - 1], out = tm_shape(w)[0];
     if (tm_shape(w)[1] != in)
-        return tm_fail(TM_SHAPE_ERROR, "linear: input %s and weight %s do not fit: %lld features against %lld; the weight "
-                       "is (out, in): transpose it with .T if it is (in, out)", tm_shape_of(x).text, tm_shape_of(w).text,
-                       (long long)in, (long long)tm_shape(w)[1]);
+        return tm_fail(TM_SHAPE_ERROR, "linear: input %s and weight %s do not fit: %lld features against "
+                       "%lld; the weight is (out, in): transpose it with .T if it is (in, out)",
+                       tm_shape_of(x).text, tm_shape_of(w).text, (long long)in, (long long)tm_shape(w)[1]);
     if (bias && (bias->rank != 1 || tm_shape(bias)[0] != out))
-        return tm_fail(TM_SHAPE_ERROR, "linear: bias has shape %s, expected (%lld,) for weight %s; reshape it",
+        return tm_fail(TM_SHAPE_ERROR, "linear: got bias %s, expected (%lld,) for weight %s; reshape it",
                        tm_shape_of(bias).text, (long long)out, tm_shape_of(w).text);
     tm_rule_like_input(call);
     call->shape[call->rank - 1] = out;
@@ -123,7 +125,8 @@ static int FN(matmul_forward)(tm_node *y)
     int failed = 0;
     for (int64_t i = 0; i < p.count && !failed; i++)
         failed = FN(gemm)(p.m, p.n, p.k, a + matrix_of(&p, p.a, i) * p.m * p.k, p.k, 1,
-                          b + matrix_of(&p, p.b, i) * p.k * p.n, p.n, 1, c + i * p.m * p.n, p.n, (FN(gemm_tail)){0});
+                          b + matrix_of(&p, p.b, i) * p.k * p.n, p.n, 1,
+                          c + i * p.m * p.n, p.n, (FN(gemm_tail)){0});
     return failed;
 }
 
@@ -146,11 +149,13 @@ static int FN(matmul_backward)(tm_node *y)
     int add, failed = 0;
     REAL *da = FN(open_operand)(y->in[0], p.count * p.m * p.k, &add);
     for (int64_t i = 0; da && i < p.count && !failed; i++)
-        failed = FN(gemm)(p.m, p.k, p.n, dc + i * p.m * p.n, p.n, 1, b + matrix_of(&p, p.b, i) * p.k * p.n, 1, p.n,
+        failed = FN(gemm)(p.m, p.k, p.n, dc + i * p.m * p.n, p.n, 1,
+                          b + matrix_of(&p, p.b, i) * p.k * p.n, 1, p.n,
                           da + matrix_of(&p, p.a, i) * p.m * p.k, p.k, (FN(gemm_tail)){.accumulate = add});
     REAL *db = FN(open_operand)(y->in[1], p.count * p.k * p.n, &add);
     for (int64_t i = 0; db && i < p.count && !failed; i++)
-        failed = FN(gemm)(p.k, p.n, p.m, a + matrix_of(&p, p.a, i) * p.m * p.k, 1, p.k, dc + i * p.m * p.n, p.n, 1,
+        failed = FN(gemm)(p.k, p.n, p.m, a + matrix_of(&p, p.a, i) * p.m * p.k, 1, p.k,
+                          dc + i * p.m * p.n, p.n, 1,
                           db + matrix_of(&p, p.b, i) * p.k * p.n, p.n, (FN(gemm_tail)){.accumulate = add});
     return failed;
 }
@@ -159,11 +164,11 @@ static int FN(linear_forward)(tm_node *y)
 {
     tm_node **in = tm_inputs(y);
     const int64_t outs = tm_shape(in[1])[0], ins = tm_shape(in[1])[1];
-    return FN(gemm)(linear_rows(y), outs, ins, tm_data(in[0]), ins, 1, tm_data(in[1]), 1, ins, tm_data(y), outs,
-                    (FN(gemm_tail)){.bias = y->n_inputs > 2 ? tm_data(in[2]) : NULL});
+    return FN(gemm)(linear_rows(y), outs, ins, tm_data(in[0]), ins, 1, tm_data(in[1]), 1, ins,
+                    tm_data(y), outs, (FN(gemm_tail)){.bias = y->n_inputs > 2 ? tm_data(in[2]) : NULL});
 }
 
-/* to[j] (+)= the sum of column j. Rows are taken in fours, and the sums kept in double: a batch may have many rows. */
+/* to[j] (+)= the sum of column j. Rows are taken in fours and summed in double: a batch may have many. */
 static void FN(column_sums)(int64_t rows, int64_t columns, const REAL *from, REAL *restrict to, int add)
 {
     enum { WIDTH = 128 };
@@ -172,7 +177,8 @@ static void FN(column_sums)(int64_t rows, int64_t columns, const REAL *from, REA
         double sums[WIDTH] = {0};
         int64_t i = 0;
         for (; i + 4 <= rows; i += 4) {
-            const REAL *r0 = from + i * columns + j, *r1 = r0 + columns, *r2 = r1 + columns, *r3 = r2 + columns;
+            const REAL *r0 = from + i * columns + j, *r1 = r0 + columns;
+            const REAL *r2 = r1 + columns, *r3 = r2 + columns;
             for (int q = 0; q < width; q++)
                 sums[q] += (r0[q] + r1[q]) + (r2[q] + r3[q]);
         }

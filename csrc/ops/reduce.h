@@ -317,7 +317,7 @@ REDUCE_INLINE void FN(fold_lanes)(const int how, int64_t n, int64_t width, int64
 REDUCE_INLINE void FN(fold)(const int how, int64_t n, int64_t width, int64_t stride, const REAL *xs,
                             const REAL *as, REAL *to)
 {
-    if (stride > 1) {
+    if (width > 1 || stride > 1) {
         FN(fold_lanes)(how, n, width, stride, FN(lane_copies)(n, width, stride), xs, as, to);
     } else if (n >= REDUCE_LANES) {
         FN(fold_lanes)(how, n, 1, 1, REDUCE_LANES, xs, as, to); /* much faster for the constants */

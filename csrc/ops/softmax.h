@@ -1,9 +1,9 @@
-/* softmax, log_softmax and logsumexp; loss.h builds on their loops. All subtract a row's maximum before the powers. */
+/* softmax, log_softmax and logsumexp, all relative to a row's maximum; loss.h builds on their loops. */
 
 #if defined(RULES)
 
-/* An array seen along one axis: `rows` rows of n elements, `step` apart. It is walked in strips of neighbouring rows. Where
- * step is 1 these lie end to end, up to STRIP elements or a single row; else they lie side by side, up to STRIP rows. */
+/* An array seen along one axis: `rows` rows of n elements, `step` apart, walked in strips of neighbours.
+ * Where step is 1 these lie end to end, up to STRIP elements or one row; else side by side, up to STRIP. */
 enum { STRIP = 512 };
 typedef struct {
     int64_t rows, n, step;
@@ -80,7 +80,7 @@ static int softmax_rule(tm_call *call)
 
 #elif REAL_IS_FLOAT
 
-/* Reductions of one row: in lanes, because the compiler may not reorder a serial chain. NaN does not count as a maximum. */
+/* Reductions of one row, in lanes: the compiler may not reorder a serial chain. NaN is no maximum. */
 #define ROW_REDUCTION(name, start, term, combine)                                                                      \
     static REAL FN(name)(int64_t n, const REAL *a, const REAL *b)                                                      \
     {                                                                                                                  \
@@ -107,7 +107,7 @@ static int softmax_rule(tm_call *call)
 #define LARGER(x, y) ((y) > (x) ? (y) : (x))
 #define PLUS(x, y) ((x) + (y))
 #define OF_A(i) a[i]
-#define OF_BOTH(i) FLOW(a[i], b[i])
+#define OF_BOTH(i) a[i] * b[i]
 ROW_REDUCTION(row_max, -(REAL)INFINITY, OF_A, LARGER)
 ROW_REDUCTION(row_sum, 0, OF_A, PLUS)
 ROW_REDUCTION(row_dot, 0, OF_BOTH, PLUS)
@@ -117,10 +117,23 @@ ROW_REDUCTION(row_dot, 0, OF_BOTH, PLUS)
 #undef OF_A
 #undef OF_BOTH
 
-/* e = exp(x - max), and each row's sum of e and, unless z_sum is NULL, of x - max. Rows may be long: sums are in double
- * where they are not made in lanes. */
-static void FN(exp_strip)(const strip s, const REAL *restrict x, REAL *restrict e, REAL *restrict max, double *restrict sum,
-                          double *restrict z_sum)
+/* The sum of a b, where nothing flows from a zero a. The lanes take no conditions, which gcc 12 gets wrong in them; so only
+ * rows with a nan are summed again one by one. */
+static REAL FN(row_flow)(int64_t n, const REAL *a, const REAL *b)
+{
+    REAL sum = FN(row_dot)(n, a, b);
+    if (isnan(sum)) {
+        sum = 0;
+        for (int64_t i = 0; i < n; i++)
+            sum += FLOW(a[i], b[i]);
+    }
+    return sum;
+}
+
+/* e = exp(x - max), and each row's sum of e and, unless z_sum is NULL, of x - max. Rows may be long: sums are
+ * in double where they are not made in lanes. */
+static void FN(exp_strip)(const strip s, const REAL *restrict x, REAL *restrict e, REAL *restrict max,
+                          double *restrict sum, double *restrict z_sum)
 {
     if (s.step == 1) {
         for (int64_t q = 0, at = s.at; q < s.count; q++, at += s.n) {
@@ -151,7 +164,7 @@ static void FN(sum_strip)(const strip s, const REAL *restrict a, const REAL *res
 {
     if (s.step == 1) {
         for (int64_t q = 0, at = s.at; q < s.count; q++, at += s.n)
-            sum[q] = b ? FN(row_dot)(s.n, a + at, b + at) : FN(row_sum)(s.n, a + at, NULL);
+            sum[q] = b ? FN(row_flow)(s.n, a + at, b + at) : FN(row_sum)(s.n, a + at, NULL);
         return;
     }
     double total[STRIP];

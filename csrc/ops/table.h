@@ -10,6 +10,7 @@
 #define RULES
 #include "select.h"
 #include "reduce.h"
+#include "walk.h"
 #include "movement.h"
 #include "indexing.h"
 #include "matmul.h"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -109,6 +108,8 @@ def _find(root: str | os.PathLike[str] | None, name: str) -> Path:
 
 def _download(url: str, path: Path, sha256: str) -> Path:
     """Fetches a gzipped file, checks what is in it, and puts it in place in one move."""
+    import urllib.request  # not at the top: rarely needed, and slow to import
+
     with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
         content: bytes = response.read()
     found = hashlib.sha256(decompress(content, url)).hexdigest()

@@ -130,11 +130,22 @@ class Module:
         return self
 
     def _to(self: M, dtype: str) -> M:
+        converted: dict[Node, Parameter] = {}  # what several modules share stays shared
+
+        def convert(attribute: Any) -> Any:
+            if isinstance(attribute, list | tuple) and any(isinstance(x, Parameter) for x in attribute):
+                return type(attribute)(map(convert, attribute))
+            if not isinstance(attribute, Parameter):
+                return attribute
+            if attribute not in converted:
+                numbers = attribute.detach().to(dtype)
+                converted[attribute] = Parameter(numbers, attribute.requires_grad)
+            return converted[attribute]
+
         for module in self.modules():
             for name, attribute in list(vars(module).items()):
-                if isinstance(attribute, Parameter):
-                    converted = Parameter(attribute.detach().to(dtype), attribute.requires_grad)
-                    setattr(module, name, converted)
+                if (replacement := convert(attribute)) is not attribute:
+                    setattr(module, name, replacement)
         return self
 
     def double(self: M) -> M:

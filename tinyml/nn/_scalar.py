@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinyml import _random
-from tinyml.errors import ArgumentError, ShapeError
+from tinyml.errors import ArgumentError
 from tinyml.functions import ACTIVATIONS, dot, dots
 from tinyml.nn._module import Module
 from tinyml.value import Value

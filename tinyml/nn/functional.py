@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tinyml import _core, _random
+from tinyml._core import apply2, apply3, fail
 from tinyml.errors import ArgumentError
-from tinyml.tensor import Tensor, _apply, _operand
+from tinyml.tensor import Tensor, _apply, _apply1, _beside, _operand
 
 _LINEAR, _TAKE, _ONE_HOT, _DROPOUT = (_core.op(name) for name in ("linear", "take", "one_hot", "dropout"))
 _CROSS_ENTROPY, _NLL_LOSS, _MSE_LOSS = (_core.op(name) for name in ("cross_entropy", "nll_loss", "mse_loss"))
@@ -45,7 +46,7 @@ def softmax(input: Tensor, dim: int) -> Tensor:
 
     >>> import tinyml
     >>> softmax(tinyml.tensor([0.0, 0.0]), dim=0)
-    tensor([0.5, 0.5], op=softmax)
+    tensor([0.5, 0.5])
     """
     return input.softmax(dim)
 
@@ -60,8 +61,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.linear.html
     """
-    input = _operand("linear", input)
-    return _apply(_LINEAR, (input, weight) if bias is None else (input, weight, bias))
+    input = _beside("linear", input, [weight])
+    if bias is None:
+        return Tensor._wrap(apply2(_LINEAR, input._ref, weight._ref) or fail())
+    return Tensor._wrap(apply3(_LINEAR, input._ref, weight._ref, _operand("linear", bias)._ref) or fail())
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
@@ -92,7 +95,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     tensor([[1, 0, 0],
             [0, 0, 1]])
     """
-    return _apply(_ONE_HOT, (_operand("one_hot", tensor),), (num_classes,))
+    return _apply1(_ONE_HOT, _operand("one_hot", tensor), num_classes)
 
 
 def cross_entropy(
@@ -138,7 +141,7 @@ def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     2.0
     """
     attributes = (_reduction("mse_loss", reduction),)
-    return _apply(_MSE_LOSS, (input, _operand("mse_loss", target)), attributes)
+    return _apply(_MSE_LOSS, (input, _beside("mse_loss", target, [input])), attributes)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
