@@ -139,8 +139,16 @@ tm_node *tm_call_op(const tm_op *op, tm_node *const *in, int n_in, const double 
         return NULL;
     }
     memcpy(inputs, in, (size_t)n_in * sizeof *inputs);
-    tm_call call = {.op = op, .in = inputs, .n_in = n_in, .n_attr = n_attr};
-    memcpy(call.attr, attr, (size_t)n_attr * sizeof *attr);
+    tm_call call; /* set piece by piece: most of it stays unused */
+    call.op = op;
+    call.in = inputs;
+    call.n_in = n_in;
+    call.n_attr = n_attr;
+    call.rank = 0;
+    call.saved_bytes = 0;
+    call.shares = NULL;
+    for (int i = 0; i < n_attr; i++)
+        call.attr[i] = attr[i];
     int n_promoted = op->promote == TM_ANY || op->promote > n_in ? n_in : op->promote;
     if ((n_promoted == 0 || !promote(op, inputs, n_promoted)) && !op->rule(&call))
         y = build(&call);

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import CASES, ELSEWHERE, Case, Function, Shape
 
 import tinyml
 from tinyml import _core
 from tinyml.nn import functional as F
-
-from .cases import CASES, ELSEWHERE, Case, Function, Shape
 
 RUNS = [
     pytest.param(

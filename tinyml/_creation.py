@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyml import _core, _random
-from tinyml._dtypes import Array, DTypeLike, as_dtype, float32, int64
+from tinyml._dtypes import Array, DTypeLike, as_dtype, as_type, float32, int64
 from tinyml._node import Node, _array_ref
 from tinyml.errors import ArgumentError, ShapeError
 from tinyml.tensor import Tensor, _beside, _extents, tensor
@@ -16,7 +16,7 @@ from tinyml.tensor import Tensor, _beside, _extents, tensor
 
 def _from(array: Array, dtype: DTypeLike | None, requires_grad: bool) -> Tensor:
     if dtype is not None:
-        array = array.astype(as_dtype(dtype).numpy)
+        array = as_type(array, as_dtype(dtype), "tensor")
     result = Tensor._wrap(_array_ref(array))
     if requires_grad:
         result.requires_grad = True

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tinyml.errors import DTypeError
+from tinyml.errors import ArgumentError, DTypeError
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -81,3 +81,10 @@ def as_supported(array: Array, op: str = "tensor") -> Array:
     if kind == "u" and array.size and array.dtype.itemsize == 8 and array.max() > 2**63 - 1:
         raise DTypeError("tensor: got uint64 values above the int64 range; scale them down")
     return np.asarray(array, dtype=target, order="C")
+
+
+def as_type(array: Array, dtype: DType, op: str) -> Array:
+    """The array in that dtype. Raises ArgumentError for nan or infinity among what shall become integers."""
+    if dtype is int64 and array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ArgumentError(f"{op}: got nan or infinity, which have no int64 value; mask them first")
+    return array.astype(dtype.numpy)

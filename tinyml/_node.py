@@ -6,6 +6,8 @@ row.
 
 from __future__ import annotations
 
+import _thread
+import threading
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from typing import Any, ClassVar, TypeVar, cast
@@ -23,6 +25,11 @@ _NUMBER_KIND = {float: 0, int: 1, bool: 2}
 N = TypeVar("N", bound="Node")
 
 
+def _interrupt_again() -> None:
+    """Sends Ctrl-C once more, in a moment: it fell into __del__, where Python would print it and go on."""
+    threading.Timer(0.001, _thread.interrupt_main).start()
+
+
 class Node:
     """A node of the graph. Its subclasses are Value, a float64 scalar, and Tensor, an array."""
 
@@ -38,7 +45,10 @@ class Node:
         raise DTypeError(f"{cls.__name__}: make one with tinyml.tensor(data) or tinyml.Value(data)")
 
     def __del__(self, _release: Callable[[int], None] = _core.release) -> None:
-        _release(self._ref)
+        try:
+            _release(self._ref)
+        except KeyboardInterrupt:
+            _interrupt_again()
 
     @classmethod
     def _wrap(cls: type[N], ref: int) -> N:

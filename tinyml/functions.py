@@ -8,7 +8,7 @@ from typing import Any
 from tinyml import _core
 from tinyml._node import Node
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
-from tinyml.tensor import Dims, Tensor, _beside, _operand
+from tinyml.tensor import Dims, Tensor, _apply, _beside, _operand
 from tinyml.value import Value
 
 _WHERE, _ADD_N, _DOT = _core.op("where"), _core.op("add_n"), _core.op("dot")
@@ -46,7 +46,7 @@ def where(condition: Any, input: Any, other: Any) -> Tensor:
     tensor([1., 2.])
     """
     a, b = _beside("where", input, [other]), _beside("where", other, [input])
-    return Tensor._wrap(_core.apply(_WHERE, (a._ref, b._ref, _operand("where", condition)._ref)))
+    return _apply(_WHERE, (a, b, _operand("where", condition)))
 
 
 def maximum(input: Any, other: Any) -> Any:

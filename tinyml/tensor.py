@@ -17,6 +17,7 @@ from tinyml._dtypes import (
     DTypeLike,
     as_dtype,
     as_supported,
+    as_type,
     bool_,
     float32,
     float64,
@@ -222,7 +223,8 @@ class Tensor(Arithmetic):
 
     @data.setter
     def data(self, data: Any) -> None:
-        _core.assign(self._ref, _operand("data", data, self.dtype)._ref)
+        source = _operand("data", data, self.dtype)  # bound to a name: its address alone would not keep it alive
+        _core.assign(self._ref, source._ref)
 
     @property
     def grad(self) -> Tensor | None:
@@ -237,7 +239,8 @@ class Tensor(Arithmetic):
 
     @grad.setter
     def grad(self, grad: Any) -> None:
-        _core.set_grad(self._ref, 0 if grad is None else _operand("grad", grad, self.dtype)._ref)
+        source = None if grad is None else _operand("grad", grad, self.dtype)
+        _core.set_grad(self._ref, 0 if source is None else source._ref)
 
     def backward(self, gradient: Any = None, retain_graph: _Bool = False) -> None:
         """Adds the gradient of this tensor to `grad` of every leaf behind it.
@@ -250,7 +253,8 @@ class Tensor(Arithmetic):
         if gradient is None:
             _core.backward(self._ref)
         else:
-            _core.backward(self._ref, _operand("backward", gradient, self.dtype)._ref)
+            start = _operand("backward", gradient, self.dtype)
+            _core.backward(self._ref, start._ref)
 
     def retain_grad(self) -> None:
         """Keeps the gradient of a result readable after backward()."""
@@ -301,7 +305,7 @@ class Tensor(Arithmetic):
     __ne__ = binary("ne")[0]
     __lt__, __gt__ = binary("lt")[0], binary("gt")[0]
     __le__, __ge__ = binary("le")[0], binary("ge")[0]
-    __hash__ = Node.__hash__
+    __hash__ = object.__hash__  # by object, as PyTorch's, because == compares elements
 
     add = method("add", "Elementwise a + b.")
     sub = method("sub", "Elementwise a - b.")
@@ -621,7 +625,7 @@ def tensor(data: Any, dtype: DTypeLike | None = None, requires_grad: bool = Fals
     if array.dtype.kind not in "fiub":
         as_supported(array, _op)
     if dtype is not None:
-        array = array.astype(as_dtype(dtype).numpy)
+        array = as_type(array, as_dtype(dtype), _op)
     elif array.dtype == np.float64 and not isinstance(data, np.ndarray | np.generic):
         array = array.astype(np.float32)
     result = Tensor._wrap(_array_ref(array))

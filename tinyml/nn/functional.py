@@ -61,10 +61,11 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.linear.html
     """
-    input = _beside("linear", input, [weight])
+    input, weight = _beside("linear", input, [weight]), _beside("linear", weight, [input])
     if bias is None:
         return Tensor._wrap(apply2(_LINEAR, input._ref, weight._ref) or fail())
-    return Tensor._wrap(apply3(_LINEAR, input._ref, weight._ref, _operand("linear", bias)._ref) or fail())
+    bias = _operand("linear", bias)  # bound to its name, as the others are: an address alone keeps nothing alive
+    return Tensor._wrap(apply3(_LINEAR, input._ref, weight._ref, bias._ref) or fail())
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
@@ -119,7 +120,7 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError(f"cross_entropy: got label_smoothing {label_smoothing}, expected 0 to 1")
     attributes = (_reduction("cross_entropy", reduction), ignore_index, label_smoothing)
-    return _apply(_CROSS_ENTROPY, (input, _operand("cross_entropy", target)), attributes)
+    return _apply(_CROSS_ENTROPY, (_operand("cross_entropy", input), _operand("cross_entropy", target)), attributes)
 
 
 def nll_loss(input: Tensor, target: Any, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
@@ -128,7 +129,7 @@ def nll_loss(input: Tensor, target: Any, ignore_index: int = -100, reduction: st
     https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.nll_loss.html
     """
     attributes = (_reduction("nll_loss", reduction), ignore_index)
-    return _apply(_NLL_LOSS, (input, _operand("nll_loss", target)), attributes)
+    return _apply(_NLL_LOSS, (_operand("nll_loss", input), _operand("nll_loss", target)), attributes)
 
 
 def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
