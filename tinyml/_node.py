@@ -33,7 +33,7 @@ def _interrupt_again() -> None:
 class Node:
     """A node of the graph. Its subclasses are Value, a float64 scalar, and Tensor, an array."""
 
-    __slots__ = ("__weakref__", "_ref")
+    __slots__ = ("_ref",)
 
     _ref: int
     #: The class of results: Value or Tensor, also for their subclasses.

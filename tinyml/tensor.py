@@ -99,7 +99,7 @@ class Tensor(Arithmetic):
             [6., 8.]])
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__",)  # which Value, made by the million, goes without
     __array_priority__ = 1000
 
     # -- what it is
