@@ -1,16 +1,17 @@
 /* Matrix products C = A B, for the current REAL and instruction set.
  *
- * C is made of tiles of at most GEMM_ROWS x GEMM_COLUMNS elements, whose sums stay in registers over a run of k. A step of
- * k loads GEMM_VECTORS vectors of a row of B, and multiplies each by one element of A for every row of the tile.
+ * C is made of tiles of at most GEMM_ROWS x GEMM_COLUMNS elements, whose sums stay in registers over a run of k. A step
+ * of k loads GEMM_VECTORS vectors of a row of B, and multiplies each by one element of A for every row of the tile.
  *
  *     for blocks of GEMM_K rows and GEMM_PANELS panels of columns of B    packed: they stay in the second-level cache
  *         for panels of GEMM_ROWS rows of A                               packed: they stay in the first-level cache
  *             for panels of GEMM_COLUMNS columns of the block
  *                 tile += panel of A * panel of B
  *
- * A packed panel holds side by side what one step of a tile reads, for each k in turn. Rows and columns are cut into panels
- * as even as possible. Where a matrix is too small to repay packing, tiles read it in place. Products with one row or
- * column, and a few other thin ones, do about one sum for each load from memory, so they have loops of their own.
+ * A packed panel holds side by side what one step of a tile reads, for each k in turn. Rows and columns are cut into
+ * panels as even as possible. Where a matrix is too small to repay packing, tiles read it in place. Products with one
+ * row or column, and a few other thin ones, do about one sum for each load from memory, so they have loops of their
+ * own.
  *
  * The order of an element's sum depends on the shapes alone, so any number of threads gives the same bits. */
 #include "parallel.h"
@@ -358,7 +359,8 @@ static int FN(gemm_tiled)(const FN(gemm_product) *whole)
     const int64_t k_step = FN(gemm_parts)(k, FN(gemm_parts)(k, GEMM_K)), panels = FN(gemm_parts)(n, GEMM_COLUMNS),
                   n_step = FN(gemm_parts)(panels, FN(gemm_parts)(panels, GEMM_PANELS)) * GEMM_COLUMNS;
     const int parallel = FN(gemm_is_parallel)(whole);
-    /* About four tasks a thread, so that one that is late costs little; of rows, or where these are few, of columns too. */
+    /* About four tasks a thread, so that one that is late costs little; of rows, or where these are few, of
+     * columns too. */
     const int64_t row_panels = FN(gemm_parts)(m, GEMM_ROWS), tasks = parallel ? 4 * tm_num_threads() : 1;
     FN(gemm_block) block = {.of = *whole};
     block.rows_a_task = FN(gemm_parts)(row_panels, FN(gemm_least)(row_panels, tasks)) * GEMM_ROWS;
@@ -592,8 +594,8 @@ static void FN(gemm_tiny)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_
         }
 }
 
-/* C (m x n, row-major, row stride ldc) = A (m x k) * B (k x n); element (i,j) of A stands at a[i*ars + j*acs], likewise B:
- * transposed operands are just other strides. Returns 0, or -1 when there is no memory for the packed panels. */
+/* C (m x n, row-major, row stride ldc) = A (m x k) * B (k x n); element (i,j) of A stands at a[i*ars + j*acs], likewise
+ * B: transposed operands are just other strides. Returns 0, or -1 when there is no memory for the packed panels. */
 static int FN(gemm)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t ars, int64_t acs, const REAL *b, int64_t brs,
                     int64_t bcs, REAL *c, int64_t ldc, FN(gemm_tail) tail)
 {

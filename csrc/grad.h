@@ -20,9 +20,9 @@ static inline void *tm_grad_open(tm_node *x, int *add)
     return tm_grad_data(x);
 }
 
-/* Threads may sweep graphs of their own over shared leaves, so leaves are locked while a kernel adds to their gradients.
- * All leaves among the inputs or none: who cannot have them all lets go and waits, so nobody waits while holding one.
- * `me` is the calling thread's tm_thread_id(). */
+/* Threads may sweep graphs of their own over shared leaves, so leaves are locked while a kernel adds to their
+ * gradients. All leaves among the inputs or none: who cannot have them all lets go and waits, so nobody waits while
+ * holding one. `me` is the calling thread's tm_thread_id(). */
 void tm_leaves_lock(tm_node **inputs, uint32_t n, uint32_t me);
 void tm_leaves_unlock(tm_node **inputs, uint32_t n, uint32_t me);
 

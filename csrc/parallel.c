@@ -1,9 +1,9 @@
 /* The thread pool: the one global mutable state of the engine, because threads are a property of the process.
  *
- * A region is one call of tm_parallel. Opening it bumps `opened`, which workers watch: spinning at first, since a training
- * step has many regions in a row, then asleep. A worker that comes while seats are left takes one, and tasks from `next`
- * until they run out. The caller does the same, withdraws the seats nobody took, and waits for the workers that joined,
- * but for no others: a worker that the system keeps waiting delays nobody. */
+ * A region is one call of tm_parallel. Opening it bumps `opened`, which workers watch: spinning at first, since a
+ * training step has many regions in a row, then asleep. A worker that comes while seats are left takes one, and tasks
+ * from `next` until they run out. The caller does the same, withdraws the seats nobody took, and waits for the workers
+ * that joined, but for no others: a worker that the system keeps waiting delays nobody. */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif

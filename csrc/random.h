@@ -1,12 +1,14 @@
-/* Philox4x32-10: random words as a function of a key and a counter, with no state in between, so that any stretch of the
- * sequence can be drawn by itself. Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011),
- * https://doi.org/10.1145/2063384.2063405; their Random123 publishes the answers to check against (kat_vectors). */
+/* Philox4x32-10: random words as a function of a key and a counter, with no state in between, so that any stretch of
+ * the sequence can be drawn by itself. Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3"
+ * (2011), https://doi.org/10.1145/2063384.2063405; their Random123 publishes the answers to check against
+ * (kat_vectors). */
 #ifndef TM_RANDOM_H
 #define TM_RANDOM_H
 
 #include <stdint.h>
 
-/* How many counters are worked on side by side, enough to hide the latency of a round; the words do not depend on it. */
+/* How many counters are worked on side by side, enough to hide the latency of a round; the words do not depend on
+ * it. */
 enum { TM_PHILOX_LANES = 64, TM_PHILOX_WORDS = 4 * TM_PHILOX_LANES };
 
 /* Ten rounds over the 128-bit counters (a, b, c, d), least significant word first, each in its lane. */

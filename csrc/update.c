@@ -18,7 +18,8 @@ static int check_state(const tm_update_rule *rule, const tm_node *p, int s, cons
     if (s == 0 ? state->rank == 0 && state->dtype == TM_F64 : tm_same_shape(p, state) && state->dtype == p->dtype)
         return 0;
     return tm_fail(state->dtype == (s ? p->dtype : TM_F64) ? TM_SHAPE_ERROR : TM_DTYPE_ERROR,
-                   "%s: state %d is %s of shape %s, expected %s of shape %s; make a new optimizer for a changed parameter",
+                   "%s: state %d is %s of shape %s, expected %s of shape %s; make a new optimizer for a changed "
+                   "parameter",
                    rule->name, s, tm_dtype_name(state->dtype), tm_shape_of(state).text,
                    tm_dtype_name(s ? p->dtype : TM_F64), s ? tm_shape_of(p).text : "()");
 }

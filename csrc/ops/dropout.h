@@ -21,8 +21,8 @@ static int dropout_rule(tm_call *call)
     return tm_rule_like_input(call);
 }
 
-/* Fills in which of n elements stay. Element i has word i % 4 of counter i / 4, counted from an offset that is atomic, so
- * that threads can share a generator. */
+/* Fills in which of n elements stay. Element i has word i % 4 of counter i / 4, counted from an offset that is atomic,
+ * so that threads can share a generator. */
 static void draw_kept(int64_t *generator, double p, int64_t n, uint8_t *restrict kept)
 {
     if (p == 0 || p == 1) {

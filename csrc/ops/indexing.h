@@ -2,8 +2,8 @@
 
 #if defined(RULES)
 
-/* attributes: start, step and count for each dimension, the last ones left out where they are taken whole. A step may be
- * negative; step 0 stands for an index, which drops the dimension, and counts from the end when negative. */
+/* attributes: start, step and count for each dimension, the last ones left out where they are taken whole. A step may
+ * be negative; step 0 stands for an index, which drops the dimension, and counts from the end when negative. */
 static int slice_rule(tm_call *call)
 {
     const tm_node *x = call->in[0];

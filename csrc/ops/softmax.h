@@ -117,8 +117,8 @@ ROW_REDUCTION(row_dot, 0, OF_BOTH, PLUS)
 #undef OF_A
 #undef OF_BOTH
 
-/* The sum of a b, where nothing flows from a zero a. The lanes take no conditions, which gcc 12 gets wrong in them; so only
- * rows with a nan are summed again one by one. */
+/* The sum of a b, where nothing flows from a zero a. The lanes take no conditions, which gcc 12 gets wrong in them; so
+ * only rows with a nan are summed again one by one. */
 static REAL FN(row_flow)(int64_t n, const REAL *a, const REAL *b)
 {
     REAL sum = FN(row_dot)(n, a, b);

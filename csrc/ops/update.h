@@ -1,8 +1,8 @@
 /* Optimizer updates: one pass over a parameter, its gradient and its states.
  *
  * hyper starts with {lr, weight_decay, maximize}, then come the rule's own. State 0 of a rule that has any is the step
- * counter, a double, already counted up for the step at hand; the other states are shaped like the parameter and start at 0.
- * Formulas, names and rounding as in PyTorch: https://docs.pytorch.org/docs/stable/optim.html */
+ * counter, a double, already counted up for the step at hand; the other states are shaped like the parameter and start
+ * at 0. Formulas, names and rounding as in PyTorch: https://docs.pytorch.org/docs/stable/optim.html */
 
 #if defined(RULES)
 
