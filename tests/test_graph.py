@@ -454,6 +454,8 @@ print([process.exitcode for process in children])
 assert a.grad is None
 """)
     assert out == "[0, 0, 0]\n"
+
+
 @pytest.mark.skipif("TINYML_SANITIZED" in os.environ, reason="a sanitizer's own locks do not survive such a fork")
 def test_fork_while_other_threads_work():
     out = run("""
