@@ -8,8 +8,8 @@
  *             for panels of GEMM_COLUMNS columns of the block
  *                 tile += panel of A * panel of B
  *
- * A packed panel holds side by side what one step of a tile reads, for each k in turn. Rows and columns are cut into
- * panels as even as possible. Where a matrix is too small to repay packing, tiles read it in place. Products with one
+ * A packed panel holds side by side what one step of a tile reads, for each k in turn. Where a matrix is too small to
+ * repay packing, tiles read it in place. Products of one panel of columns do without blocks and tasks; those with one
  * row or column, and a few other thin ones, do about one sum for each load from memory, so they have loops of their
  * own.
  *
@@ -23,24 +23,33 @@
 #define GEMM_LANES (TM_VECTOR_BYTES / (int)sizeof(REAL))
 #if TM_VECTOR_BYTES == 64 || defined(__aarch64__) /* 32 registers: 24 sums, 3 of B, and one of A */
 #define GEMM_ROWS 8
+#define GEMM_ROWS2 12
+#define GEMM_ROWS1 16
 #define GEMM_VECTORS 3
 #elif TM_VECTOR_BYTES == 32 /* 16 registers: 12 sums */
 #define GEMM_ROWS 4
+#define GEMM_ROWS2 6
+#define GEMM_ROWS1 12
 #define GEMM_VECTORS 3
 #else /* 16 registers, and products need one before they are added: 8 sums */
 #define GEMM_ROWS 4
+#define GEMM_ROWS2 4
+#define GEMM_ROWS1 8
 #define GEMM_VECTORS 2
 #endif
 #define GEMM_COLUMNS (GEMM_VECTORS * GEMM_LANES)
 #define GEMM_DOT_ROWS (GEMM_ROWS / 2)
+#define GEMM_ACROSS (GEMM_LANES < 16 ? GEMM_LANES / 4 + 1 : 4) /* columns too few to fill vectors with */
 #define GEMM_LINE (64 / (int)sizeof(REAL))  /* elements of a cache line */
 #define GEMM_M 64                           /* rows of A packed at a time */
 #define GEMM_K 256                          /* a panel of A has at most 8 KB in float */
 #define GEMM_PANELS (512 / GEMM_COLUMNS)    /* of a block of B, which has at most 512 KB in float */
 #define GEMM_PACK_A 256                     /* columns from which on packing A pays, where it may be read in place */
 #define GEMM_PACK_B 256                     /* rows, likewise for B */
-#define GEMM_SERIAL 2000000                 /* products m n k below it are not worth a second thread */
-#define GEMM_TINY 64                        /* products m n k up to it are not worth a tile */
+#define GEMM_SERIAL (1 << 20)               /* products m n k up to it go without blocks, tasks and a second thread */
+#define GEMM_TINY 16                        /* products m n k up to it are not worth a tile */
+#define GEMM_THIN 256                       /* thin products up to it are not worth their own loops */
+#define GEMM_FAR 64                         /* rows of B from which on C is worth fetching early */
 #define GEMM_INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define GEMM_UNROLL _Pragma("clang loop unroll(full)")
@@ -50,11 +59,15 @@
 #define GEMM_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (FN(gemm_four_indices)){i, j, k, l})
 #endif
 
-/* How a product ends: C = A*B, plus what C held, plus a bias added to every row. */
+/* How a product ends: C = A*B, plus a bias added to every row, plus what C held. Or as a step of plain SGD with A*B for
+ * gradient, with the bits that ops/update.h gives: C = C - rate * (A*B). */
 typedef struct {
-    int accumulate;
+    int accumulate, descend;
+    REAL rate;
     const REAL *bias;
 } FN(gemm_tail);
+
+#define GEMM_DESCEND(c, rate, g) ((c) - (rate) * ((g) + (REAL)0)) /* with update.h's 0 for the weight decay */
 
 static inline int64_t FN(gemm_least)(int64_t x, int64_t y)
 {
@@ -67,65 +80,206 @@ static inline int64_t FN(gemm_parts)(int64_t n, int64_t largest)
     return n <= largest ? 1 : largest == 1 ? n : (n + largest - 1) / largest;
 }
 
+/* How many of n > 0 rows or columns the next panel takes: `largest`, but the last two panels share what is left, in
+ * multiples of `unit`. */
+static inline int64_t FN(gemm_next)(int64_t n, int64_t largest, int64_t unit)
+{
+    return n >= 2 * largest ? largest : n > largest ? ((n + 1) / 2 + unit - 1) / unit * unit : n;
+}
+
 typedef REAL FN(gemm_vector) __attribute__((vector_size(TM_VECTOR_BYTES)));
 typedef REAL FN(gemm_unaligned) __attribute__((vector_size(TM_VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 
-/* C (rows x vectors * GEMM_LANES) = A (rows x k) * B (k x columns); B's rows are contiguous. */
-GEMM_INLINE void FN(gemm_any_tile)(const int rows, const int vectors, int64_t k, const REAL *a, int64_t ars, int64_t acs,
-                                   const REAL *b, int64_t brs, REAL *c, int64_t ldc, FN(gemm_tail) tail)
+/* The first elements of a vector: 0 < lanes <= GEMM_LANES. */
+#if defined(__x86_64__) && TM_VECTOR_BYTES == 64
+#if REAL_IS_F32
+#define GEMM_LOAD_PART(from, lanes) _mm512_maskz_loadu_ps((__mmask16)((1u << (lanes)) - 1), from)
+#define GEMM_STORE_PART(to, lanes, x) _mm512_mask_storeu_ps(to, (__mmask16)((1u << (lanes)) - 1), x)
+#else
+#define GEMM_LOAD_PART(from, lanes) _mm512_maskz_loadu_pd((__mmask8)((1u << (lanes)) - 1), from)
+#define GEMM_STORE_PART(to, lanes, x) _mm512_mask_storeu_pd(to, (__mmask8)((1u << (lanes)) - 1), x)
+#endif
+#elif defined(__x86_64__) && TM_VECTOR_BYTES == 32
+#if REAL_IS_F32
+static const int32_t FN(gemm_mask)[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+#define GEMM_LOAD_PART(from, lanes) \
+    _mm256_maskload_ps(from, _mm256_loadu_si256((const __m256i *)(FN(gemm_mask) + 8 - (lanes))))
+#define GEMM_STORE_PART(to, lanes, x) \
+    _mm256_maskstore_ps(to, _mm256_loadu_si256((const __m256i *)(FN(gemm_mask) + 8 - (lanes))), x)
+#else
+static const int64_t FN(gemm_mask)[8] = {-1, -1, -1, -1};
+#define GEMM_LOAD_PART(from, lanes) \
+    _mm256_maskload_pd(from, _mm256_loadu_si256((const __m256i *)(FN(gemm_mask) + 4 - (lanes))))
+#define GEMM_STORE_PART(to, lanes, x) \
+    _mm256_maskstore_pd(to, _mm256_loadu_si256((const __m256i *)(FN(gemm_mask) + 4 - (lanes))), x)
+#endif
+#else
+#define GEMM_PADS /* parts go element by element, so panels of B whose last vector is a part are packed and padded */
+static inline FN(gemm_vector) FN(gemm_load_part)(const REAL *from, int64_t lanes)
 {
-    FN(gemm_vector) sum[GEMM_ROWS][GEMM_VECTORS] = {{{0}}}, of_b[GEMM_VECTORS];
-    for (int64_t p = 0; p < k; p++, a += acs, b += brs) {
+    FN(gemm_vector) x = {0};
+    for (int i = 0; i < lanes; i++)
+        x[i] = from[i];
+    return x;
+}
+
+static inline void FN(gemm_store_part)(REAL *to, int64_t lanes, FN(gemm_vector) x)
+{
+    for (int i = 0; i < lanes; i++)
+        to[i] = x[i];
+}
+#define GEMM_LOAD_PART(from, lanes) FN(gemm_load_part)(from, lanes)
+#define GEMM_STORE_PART(to, lanes, x) FN(gemm_store_part)(to, lanes, x)
+#endif
+
+GEMM_INLINE FN(gemm_vector) FN(gemm_load)(const REAL *from, const int whole, int64_t lanes)
+{
+    if (whole)
+        return *(const FN(gemm_unaligned) *)from;
+    return GEMM_LOAD_PART(from, lanes);
+}
+
+GEMM_INLINE void FN(gemm_store)(REAL *to, const int whole, int64_t lanes, FN(gemm_vector) x)
+{
+    if (whole)
+        *(FN(gemm_unaligned) *)to = x;
+    else
+        GEMM_STORE_PART(to, lanes, x);
+}
+
+/* What the tiles of one panel of columns have in common. */
+typedef struct {
+    int64_t k, ars, acs, brs, ldc, columns;
+    const REAL *b;
+    FN(gemm_tail) tail; /* its bias begins with the panel's first column */
+} FN(gemm_strip);
+
+/* Ends sums and puts them into C; unless `whole`, the last vector is a part. */
+GEMM_INLINE void FN(gemm_end)(const int rows, const int vectors, const int whole, const FN(gemm_strip) *strip,
+                              FN(gemm_vector) sum[][GEMM_VECTORS], REAL *c)
+{
+    const FN(gemm_tail) *tail = &strip->tail;
+    const int64_t ldc = strip->ldc, lanes = strip->columns - (vectors - 1) * GEMM_LANES;
+    if (tail->bias) {
         GEMM_UNROLL
-        for (int v = 0; v < vectors; v++)
-            of_b[v] = *(const FN(gemm_unaligned) *)(b + v * GEMM_LANES);
+        for (int v = 0; v < vectors; v++) {
+            const FN(gemm_vector) bias = FN(gemm_load)(tail->bias + v * GEMM_LANES, whole || v + 1 < vectors, lanes);
+            GEMM_UNROLL
+            for (int i = 0; i < rows; i++)
+                sum[i][v] += bias;
+        }
+    }
+    if (tail->accumulate) {
         GEMM_UNROLL
         for (int i = 0; i < rows; i++) {
             GEMM_UNROLL
             for (int v = 0; v < vectors; v++)
-                sum[i][v] += a[i * ars] * of_b[v];
+                sum[i][v] += FN(gemm_load)(c + i * ldc + v * GEMM_LANES, whole || v + 1 < vectors, lanes);
+        }
+    } else if (tail->descend) {
+        GEMM_UNROLL
+        for (int i = 0; i < rows; i++) {
+            GEMM_UNROLL
+            for (int v = 0; v < vectors; v++)
+                sum[i][v] = GEMM_DESCEND(FN(gemm_load)(c + i * ldc + v * GEMM_LANES, whole || v + 1 < vectors, lanes),
+                                         tail->rate, sum[i][v]);
         }
     }
     GEMM_UNROLL
     for (int i = 0; i < rows; i++) {
         GEMM_UNROLL
-        for (int v = 0; v < vectors; v++) {
-            FN(gemm_unaligned) *to = (FN(gemm_unaligned) *)(c + i * ldc + v * GEMM_LANES);
-            if (tail.accumulate)
-                sum[i][v] += *to;
-            if (tail.bias)
-                sum[i][v] += *(const FN(gemm_unaligned) *)(tail.bias + v * GEMM_LANES);
-            *to = sum[i][v];
-        }
+        for (int v = 0; v < vectors; v++)
+            FN(gemm_store)(c + i * ldc + v * GEMM_LANES, whole || v + 1 < vectors, lanes, sum[i][v]);
     }
 }
 
-typedef void FN(gemm_tile)(int64_t k, const REAL *a, int64_t ars, int64_t acs, const REAL *b, int64_t brs, REAL *c,
-                           int64_t ldc, FN(gemm_tail) tail);
+/* A tile of C = A (rows x k) * B (k x columns); B's rows are contiguous. */
+GEMM_INLINE void FN(gemm_any_tile)(const int rows, const int vectors, const int whole, const FN(gemm_strip) *strip,
+                                   const REAL *a, REAL *c)
+{
+    FN(gemm_vector) sum[GEMM_ROWS1][GEMM_VECTORS] = {{{0}}}, of_b[GEMM_VECTORS];
+    const int64_t k = strip->k, ars = strip->ars, acs = strip->acs, brs = strip->brs;
+    const int64_t lanes = strip->columns - (vectors - 1) * GEMM_LANES;
+    const REAL *b = strip->b, *ninth = a + 8 * ars; /* kept apart, or there would be too many distances for registers */
+    if (rows > 8)
+        __asm__("" : "+r"(ninth));
+    if (k >= GEMM_FAR) { /* C may come from further away than the last steps take */
+        GEMM_UNROLL
+        for (int i = 0; i < rows; i++) {
+            GEMM_UNROLL
+            for (int v = 0; v < vectors; v++)
+                __builtin_prefetch(c + i * strip->ldc + v * GEMM_LANES, 1);
+        }
+    }
+    for (int64_t p = 0; p < k; p++, a += acs, ninth += acs, b += brs) {
+        GEMM_UNROLL
+        for (int v = 0; v < vectors; v++)
+#ifdef GEMM_PADS
+            of_b[v] = *(const FN(gemm_unaligned) *)(b + v * GEMM_LANES);
+#else
+            of_b[v] = FN(gemm_load)(b + v * GEMM_LANES, whole || v + 1 < vectors, lanes);
+#endif
+        GEMM_UNROLL
+        for (int i = 0; i < rows; i++) {
+            GEMM_UNROLL
+            for (int v = 0; v < vectors; v++)
+                sum[i][v] += (i < 8 ? a : ninth)[i % 8 * ars] * of_b[v];
+        }
+    }
+    (void)lanes;
+    FN(gemm_end)(rows, vectors, whole, strip, sum, c);
+}
+
+typedef void FN(gemm_tile)(const FN(gemm_strip) *strip, const REAL *a, REAL *c);
 
 #define GEMM_TILE(rows, vectors)                                                                                       \
-    static void FN(gemm_tile_##rows##x##vectors)(int64_t k, const REAL *a, int64_t ars, int64_t acs, const REAL *b,    \
-                                                 int64_t brs, REAL *c, int64_t ldc, FN(gemm_tail) tail)                \
+    static void FN(gemm_tile_##rows##x##vectors)(const FN(gemm_strip) *strip, const REAL *a, REAL *c)                  \
     {                                                                                                                  \
-        FN(gemm_any_tile)(rows, vectors, k, a, ars, acs, b, brs, c, ldc, tail);                                        \
+        if (strip->columns == vectors * GEMM_LANES)                                                                    \
+            FN(gemm_any_tile)(rows, vectors, 1, strip, a, c);                                                          \
+        else                                                                                                           \
+            FN(gemm_any_tile)(rows, vectors, 0, strip, a, c);                                                          \
     }
+#define GEMM_TILES4(n, m, o, p, v) GEMM_TILE(n, v) GEMM_TILE(m, v) GEMM_TILE(o, v) GEMM_TILE(p, v)
+#define GEMM_NAMES4(n, m, o, p, v)                                                                                     \
+    FN(gemm_tile_##n##x##v), FN(gemm_tile_##m##x##v), FN(gemm_tile_##o##x##v), FN(gemm_tile_##p##x##v)
+GEMM_TILES4(1, 2, 3, 4, 1)
+GEMM_TILES4(5, 6, 7, 8, 1)
+GEMM_TILES4(1, 2, 3, 4, 2)
 #if GEMM_VECTORS == 3
-#define GEMM_TILES(rows) GEMM_TILE(rows, 1) GEMM_TILE(rows, 2) GEMM_TILE(rows, 3)
-#define GEMM_NAMES(rows) {FN(gemm_tile_##rows##x1), FN(gemm_tile_##rows##x2), FN(gemm_tile_##rows##x3)}
+GEMM_TILES4(9, 10, 11, 12, 1)
+GEMM_TILE(5, 2)
+GEMM_TILE(6, 2)
+GEMM_TILES4(1, 2, 3, 4, 3)
+#endif
+#if GEMM_ROWS == 8
+GEMM_TILES4(13, 14, 15, 16, 1)
+GEMM_TILE(7, 2)
+GEMM_TILE(8, 2)
+GEMM_TILES4(9, 10, 11, 12, 2)
+GEMM_TILES4(5, 6, 7, 8, 3)
+#endif
+/* By vectors and rows. */
+static FN(gemm_tile) *const FN(gemm_tiles)[GEMM_VECTORS][GEMM_ROWS1] = {
+#if GEMM_ROWS == 8
+    {GEMM_NAMES4(1, 2, 3, 4, 1), GEMM_NAMES4(5, 6, 7, 8, 1), GEMM_NAMES4(9, 10, 11, 12, 1),
+     GEMM_NAMES4(13, 14, 15, 16, 1)},
+    {GEMM_NAMES4(1, 2, 3, 4, 2), GEMM_NAMES4(5, 6, 7, 8, 2), GEMM_NAMES4(9, 10, 11, 12, 2)},
+    {GEMM_NAMES4(1, 2, 3, 4, 3), GEMM_NAMES4(5, 6, 7, 8, 3)},
+#elif GEMM_VECTORS == 3
+    {GEMM_NAMES4(1, 2, 3, 4, 1), GEMM_NAMES4(5, 6, 7, 8, 1), GEMM_NAMES4(9, 10, 11, 12, 1)},
+    {GEMM_NAMES4(1, 2, 3, 4, 2), FN(gemm_tile_5x2), FN(gemm_tile_6x2)},
+    {GEMM_NAMES4(1, 2, 3, 4, 3)},
 #else
-#define GEMM_TILES(rows) GEMM_TILE(rows, 1) GEMM_TILE(rows, 2)
-#define GEMM_NAMES(rows) {FN(gemm_tile_##rows##x1), FN(gemm_tile_##rows##x2)}
-#endif
-GEMM_TILES(1) GEMM_TILES(2) GEMM_TILES(3) GEMM_TILES(4)
-#if GEMM_ROWS == 8
-GEMM_TILES(5) GEMM_TILES(6) GEMM_TILES(7) GEMM_TILES(8)
-#endif
-static FN(gemm_tile) *const FN(gemm_tiles)[GEMM_ROWS][GEMM_VECTORS] = {
-    GEMM_NAMES(1), GEMM_NAMES(2), GEMM_NAMES(3), GEMM_NAMES(4),
-#if GEMM_ROWS == 8
-    GEMM_NAMES(5), GEMM_NAMES(6), GEMM_NAMES(7), GEMM_NAMES(8),
+    {GEMM_NAMES4(1, 2, 3, 4, 1), GEMM_NAMES4(5, 6, 7, 8, 1)},
+    {GEMM_NAMES4(1, 2, 3, 4, 2)},
 #endif
 };
+
+static inline void FN(gemm_put)(const FN(gemm_strip) *strip, int64_t rows, const REAL *a, REAL *c)
+{
+    FN(gemm_tiles)[(strip->columns - 1) / GEMM_LANES][rows - 1](strip, a, c);
+}
 
 typedef REAL FN(gemm_four) __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 #if REAL_IS_F32
@@ -133,45 +287,6 @@ typedef int32_t FN(gemm_four_indices) __attribute__((vector_size(16)));
 #else
 typedef int64_t FN(gemm_four_indices) __attribute__((vector_size(32)));
 #endif
-
-/* Four sums from column j on, ended by the tail. */
-GEMM_INLINE void FN(gemm_end_four)(const REAL *sums, const REAL *c, FN(gemm_tail) tail, int64_t j, FN(gemm_four) *ended)
-{
-    *ended = *(const FN(gemm_four) *)(sums + j);
-    if (tail.accumulate)
-        *ended += *(const FN(gemm_four) *)(c + j);
-    if (tail.bias)
-        *ended += *(const FN(gemm_four) *)(tail.bias + j);
-}
-
-/* A tile of fewer columns than its vectors hold goes through a whole one. */
-static void FN(gemm_put_tile)(int64_t rows, int64_t columns, int64_t k, const REAL *a, int64_t ars, int64_t acs,
-                              const REAL *b, int64_t brs, REAL *c, int64_t ldc, FN(gemm_tail) tail)
-{
-    const int64_t vectors = (columns + GEMM_LANES - 1) / GEMM_LANES;
-    FN(gemm_tile) *tile = FN(gemm_tiles)[rows - 1][vectors - 1];
-    if (columns == vectors * GEMM_LANES) {
-        tile(k, a, ars, acs, b, brs, c, ldc, tail);
-        return;
-    }
-    REAL whole[GEMM_ROWS * GEMM_COLUMNS];
-    tile(k, a, ars, acs, b, brs, whole, GEMM_COLUMNS, (FN(gemm_tail)){0, NULL});
-    for (int64_t i = 0; i < rows; i++, c += ldc) {
-        const REAL *from = whole + i * GEMM_COLUMNS;
-        if (columns >= 4) { /* the last four may overlap those before, so they are read first */
-            FN(gemm_four) four, last;
-            FN(gemm_end_four)(from, c, tail, columns - 4, &last);
-            for (int64_t j = 0; j + 4 < columns; j += 4) {
-                FN(gemm_end_four)(from, c, tail, j, &four);
-                *(FN(gemm_four) *)(c + j) = four;
-            }
-            *(FN(gemm_four) *)(c + columns - 4) = last;
-        } else {
-            for (int64_t j = 0; j < columns; j++)
-                c[j] = from[j] + (tail.accumulate ? c[j] : 0) + (tail.bias ? tail.bias[j] : 0);
-        }
-    }
-}
 
 /* to[p * to_stride + i] = from[i * stride + p] for i, p < 4 */
 GEMM_INLINE void FN(gemm_transpose4)(const REAL *from, int64_t stride, REAL *to, int64_t to_stride)
@@ -188,20 +303,15 @@ GEMM_INLINE void FN(gemm_transpose4)(const REAL *from, int64_t stride, REAL *to,
 }
 
 /* to[p * padded + i] = from[p * stride + i] for i < width */
-GEMM_INLINE void FN(gemm_copy_rows)(int64_t width, int64_t padded, int64_t k, const REAL *from, int64_t stride, REAL *to)
+GEMM_INLINE void FN(gemm_copy_rows)(int64_t width, int64_t padded, int64_t k, const REAL *from, int64_t stride,
+                                    REAL *to)
 {
     for (int64_t p = 0; p < k; p++, from += stride, to += padded) {
         int64_t i = 0;
         for (; i + GEMM_LANES <= width; i += GEMM_LANES)
             *(FN(gemm_unaligned) *)(to + i) = *(const FN(gemm_unaligned) *)(from + i);
-        if (width >= 4 && i < width) { /* the last four may overlap those before */
-            for (; i + 4 < width; i += 4)
-                *(FN(gemm_four) *)(to + i) = *(const FN(gemm_four) *)(from + i);
-            *(FN(gemm_four) *)(to + width - 4) = *(const FN(gemm_four) *)(from + width - 4);
-        } else {
-            for (; i < width; i++)
-                to[i] = from[i];
-        }
+        if (i < width)
+            FN(gemm_store)(to + i, 0, width - i, FN(gemm_load)(from + i, 0, width - i));
     }
 }
 
@@ -210,8 +320,10 @@ static void FN(gemm_pack)(int64_t width, int64_t padded, int64_t k, const REAL *
                           REAL *to)
 {
     int64_t i = 0;
+#ifdef GEMM_PADS
     if (width < padded)
         memset(to, 0, (size_t)(padded * k) * sizeof(REAL));
+#endif
     if (stride == 1) {
         if (width == GEMM_ROWS) /* the usual widths, as constants */
             FN(gemm_copy_rows)(GEMM_ROWS, padded, k, from, k_stride, to);
@@ -234,16 +346,30 @@ static void FN(gemm_pack)(int64_t width, int64_t padded, int64_t k, const REAL *
             to[p * padded + i] = from[i * stride + p * k_stride];
 }
 
-/* Fills in where `parts` nearly equal parts of n units begin, and where the last one ends. */
-static void FN(gemm_cut)(int64_t n, int64_t unit, int64_t parts, int64_t *begin)
+/* Fills in where panels begin and the last one ends; returns how many there are. */
+static int64_t FN(gemm_cut)(int64_t n, int64_t largest, int64_t unit, int64_t *begin)
 {
+    int64_t panels = 0;
     begin[0] = 0;
-    if (parts > 1) {
-        const int64_t units = FN(gemm_parts)(n, unit), each = units / parts, larger = units % parts;
-        for (int64_t i = 1; i < parts; i++)
-            begin[i] = (each * i + FN(gemm_least)(i, larger)) * unit;
-    }
-    begin[parts] = n;
+    for (int64_t at = 0; at < n; begin[++panels] = at)
+        at += FN(gemm_next)(n - at, largest, unit);
+    return panels;
+}
+
+static int64_t FN(gemm_padded)(int64_t columns)
+{
+    return (columns + GEMM_LANES - 1) / GEMM_LANES * GEMM_LANES;
+}
+
+/* Whether tiles can read a panel of B as it lies in memory. */
+static int FN(gemm_in_place)(int64_t columns, int64_t bcs)
+{
+#ifdef GEMM_PADS
+    return bcs == 1 && columns % GEMM_LANES == 0;
+#else
+    (void)columns;
+    return bcs == 1;
+#endif
 }
 
 /* The operands of a product, or of a part of it. */
@@ -268,18 +394,15 @@ typedef struct {
     int64_t rows_a_task, column_tasks, panels_a_task;
 } FN(gemm_block);
 
-static int64_t FN(gemm_padded)(int64_t columns)
-{
-    return FN(gemm_parts)(columns, GEMM_LANES) * GEMM_LANES;
-}
-
-static void FN(gemm_pack_b)(void *context, int64_t j)
+/* A task packs half the rows of a panel: there may be but few panels. */
+static void FN(gemm_pack_b)(void *context, int64_t task)
 {
     const FN(gemm_block) *block = context;
     const FN(gemm_product) *of = &block->of;
-    const int64_t at = block->panel[j], width = block->panel[j + 1] - at;
-    FN(gemm_pack)(width, FN(gemm_padded)(width), of->k, of->b + at * of->bcs, of->bcs, of->brs,
-                  block->packed_b + at * of->k);
+    const int64_t at = block->panel[task / 2], width = block->panel[task / 2 + 1] - at, padded = FN(gemm_padded)(width);
+    const int64_t half = FN(gemm_least)((of->k / 2 + 3) / 4 * 4, of->k), row = task % 2 ? half : 0;
+    FN(gemm_pack)(width, padded, task % 2 ? of->k - half : half, of->b + at * of->bcs + row * of->brs, of->bcs, of->brs,
+                  block->packed_b + at * of->k + row * padded);
 }
 
 /* Several panels of A at once: where A is transposed, each alone would use but a part of the cache lines it reads. */
@@ -289,27 +412,24 @@ static void FN(gemm_pack_a)(const FN(gemm_product) *of, int64_t row, int64_t pan
     for (int64_t p = 0; p < of->k; p += k_step)
         for (int64_t i = 0; i < panels; i++) {
             const int64_t rows = begin[i + 1] - begin[i];
-            FN(gemm_pack)(rows, rows, FN(gemm_least)(of->k - p, k_step), of->a + (row + begin[i]) * of->ars + p * of->acs,
+            FN(gemm_pack)(rows, rows, FN(gemm_least)(of->k - p, k_step),
+                          of->a + (row + begin[i]) * of->ars + p * of->acs,
                           of->ars, of->acs, to + begin[i] * of->k + p * rows);
         }
 }
 
-/* One panel of rows with some panels of columns. */
-static void FN(gemm_put_panel)(const FN(gemm_block) *block, int64_t rows, const REAL *a, int64_t ars, int64_t acs, REAL *c,
-                               int64_t panel, int64_t panel_end)
+/* A panel of columns, as tiles take it. */
+static FN(gemm_strip) FN(gemm_strip_of)(const FN(gemm_block) *block, int64_t panel)
 {
     const FN(gemm_product) *of = &block->of;
-    for (int64_t j = panel; j < panel_end; j++) {
-        const int64_t at = block->panel[j], columns = block->panel[j + 1] - at;
-        const REAL *b = block->packed_b + at * of->k;
-        int64_t brs = FN(gemm_padded)(columns);
-        FN(gemm_tail) tail = of->tail;
-        if (!block->pack_b && columns == brs)
-            b = of->b + at, brs = of->brs;
-        if (tail.bias)
-            tail.bias += at;
-        FN(gemm_put_tile)(rows, columns, of->k, a, ars, acs, b, brs, c + at, of->ldc, tail);
-    }
+    const int64_t at = block->panel[panel], columns = block->panel[panel + 1] - at;
+    FN(gemm_strip) strip = {of->k, of->ars, of->acs, FN(gemm_padded)(columns), of->ldc, columns,
+                            block->packed_b + at * of->k, of->tail};
+    if (!block->pack_b && FN(gemm_in_place)(columns, of->bcs))
+        strip.b = of->b + at, strip.brs = of->brs;
+    if (strip.tail.bias)
+        strip.tail.bias += at;
+    return strip;
 }
 
 static void FN(gemm_put_part)(void *context, int64_t task)
@@ -322,19 +442,23 @@ static void FN(gemm_put_part)(void *context, int64_t task)
     const int64_t panel = column_task * block->panels_a_task,
                   panel_end = FN(gemm_least)(panel + block->panels_a_task, block->panels);
     REAL *packed_a = block->pack_a ? block->packed_a + task * GEMM_M * of->k : NULL;
+    FN(gemm_strip) strips[GEMM_PANELS];
+    for (int64_t j = panel; j < panel_end; j++)
+        strips[j] = FN(gemm_strip_of)(block, j);
     for (int64_t row = row_task * block->rows_a_task; row < row_end; row += GEMM_M) {
-        const int64_t m = FN(gemm_least)(GEMM_M, row_end - row), panels = FN(gemm_parts)(m, GEMM_ROWS);
         int64_t begin[GEMM_M / GEMM_ROWS + 1];
-        FN(gemm_cut)(m, 1, panels, begin);
+        const int64_t panels = FN(gemm_cut)(FN(gemm_least)(GEMM_M, row_end - row), GEMM_ROWS, 1, begin);
         if (block->pack_a)
             FN(gemm_pack_a)(of, row, panels, begin, packed_a);
         for (int64_t i = 0; i < panels; i++) {
             const int64_t rows = begin[i + 1] - begin[i];
+            const REAL *a = block->pack_a ? packed_a + begin[i] * of->k : of->a + (row + begin[i]) * of->ars;
             REAL *c = of->c + (row + begin[i]) * of->ldc;
-            if (block->pack_a)
-                FN(gemm_put_panel)(block, rows, packed_a + begin[i] * of->k, 1, rows, c, panel, panel_end);
-            else
-                FN(gemm_put_panel)(block, rows, of->a + (row + begin[i]) * of->ars, of->ars, of->acs, c, panel, panel_end);
+            for (int64_t j = panel; j < panel_end; j++) {
+                if (block->pack_a)
+                    strips[j].ars = 1, strips[j].acs = rows;
+                FN(gemm_put)(&strips[j], rows, a, c + block->panel[j]);
+            }
         }
     }
 }
@@ -350,7 +474,7 @@ static void FN(gemm_run)(int64_t tasks, void (*run)(void *context, int64_t task)
 
 static int FN(gemm_is_parallel)(const FN(gemm_product) *of)
 {
-    return of->m * of->n * of->k >= GEMM_SERIAL && tm_num_threads() > 1;
+    return of->m * of->n * of->k > GEMM_SERIAL && tm_num_threads() > 1;
 }
 
 static int FN(gemm_tiled)(const FN(gemm_product) *whole)
@@ -379,8 +503,7 @@ static int FN(gemm_tiled)(const FN(gemm_product) *whole)
         FN(gemm_product) *of = &block.of;
         of->n = FN(gemm_least)(n - column, n_step);
         of->c = whole->c + column;
-        block.panels = FN(gemm_parts)(of->n, GEMM_COLUMNS);
-        FN(gemm_cut)(of->n, GEMM_LANES, block.panels, block.panel);
+        block.panels = FN(gemm_cut)(of->n, GEMM_COLUMNS, GEMM_LANES, block.panel);
         block.panels_a_task = FN(gemm_parts)(block.panels, column_tasks);
         block.column_tasks = FN(gemm_parts)(block.panels, block.panels_a_task);
         for (int64_t p = 0; p < k; p += k_step) {
@@ -390,9 +513,10 @@ static int FN(gemm_tiled)(const FN(gemm_product) *whole)
             of->tail.accumulate = p > 0 || whole->tail.accumulate;
             of->tail.bias = p == 0 && whole->tail.bias ? whole->tail.bias + column : NULL;
             if (block.pack_b)
-                FN(gemm_run)(block.panels, FN(gemm_pack_b), &block, parallel);
-            else if (of->n % GEMM_LANES)
-                FN(gemm_pack_b)(&block, block.panels - 1); /* only the panel whose last vector would read too far */
+                FN(gemm_run)(2 * block.panels, FN(gemm_pack_b), &block, parallel);
+            else if (!FN(gemm_in_place)(of->n, of->bcs)) /* only the panel whose last vector would read too far */
+                for (int64_t half = 0; half < 2; half++)
+                    FN(gemm_pack_b)(&block, 2 * (block.panels - 1) + half);
             FN(gemm_run)(row_tasks * block.column_tasks, FN(gemm_put_part), &block, parallel);
         }
     }
@@ -405,7 +529,8 @@ static void FN(gemm_run_columns)(FN(gemm_product) *product, void (*run)(void *co
     const int parallel = FN(gemm_is_parallel)(product);
     product->columns_a_task = product->n;
     if (parallel)
-        product->columns_a_task = FN(gemm_parts)(FN(gemm_parts)(product->n, 2 * tm_num_threads()), GEMM_LINE) * GEMM_LINE;
+        product->columns_a_task = FN(gemm_parts)(FN(gemm_parts)(product->n, 2 * tm_num_threads()),
+                                                 GEMM_LINE) * GEMM_LINE;
     FN(gemm_run)(FN(gemm_parts)(product->n, product->columns_a_task), run, product, parallel);
 }
 
@@ -418,6 +543,15 @@ static void FN(gemm_take_columns)(const FN(gemm_product) *product, int64_t task,
     part->c += column;
     if (part->tail.bias)
         part->tail.bias += column;
+}
+
+/* Ends n sums, one by one: for loops whose sums do not lie as C does. */
+GEMM_INLINE void FN(gemm_end_few)(int64_t n, const REAL *sums, int64_t stride, FN(gemm_tail) tail, REAL *c)
+{
+    for (int64_t j = 0; j < n; j++) {
+        const REAL sum = sums[j * stride] + (tail.bias ? tail.bias[j] : 0);
+        c[j] = tail.accumulate ? sum + c[j] : tail.descend ? GEMM_DESCEND(c[j], tail.rate, sum) : sum;
+    }
 }
 
 /* sums[j] = the sum of the j-th vector's lanes, j < 4 */
@@ -441,7 +575,8 @@ GEMM_INLINE void FN(gemm_add_lanes)(const REAL *vectors, REAL *sums)
 }
 
 /* Up to four dot products for each of a few rows of A, with rows of the transposed B; both contiguous along k. */
-GEMM_INLINE void FN(gemm_any_dots)(const int rows, const int columns, int64_t k, const REAL *a, int64_t ars, const REAL *b,
+GEMM_INLINE void FN(gemm_any_dots)(const int rows, const int columns, int64_t k, const REAL *a, int64_t ars,
+                                   const REAL *b,
                                    int64_t bcs, REAL *c, int64_t ldc, FN(gemm_tail) tail)
 {
     FN(gemm_vector) sum[GEMM_DOT_ROWS][4] = {{{0}}}, of_b[4];
@@ -460,17 +595,25 @@ GEMM_INLINE void FN(gemm_any_dots)(const int rows, const int columns, int64_t k,
                 sum[i][j] += of_a * of_b[j];
         }
     }
+    if (rest) {
+        GEMM_UNROLL
+        for (int j = 0; j < columns; j++)
+            of_b[j] = FN(gemm_load)(b + j * bcs + p, 0, rest);
+        GEMM_UNROLL
+        for (int i = 0; i < rows; i++) {
+            const FN(gemm_vector) of_a = FN(gemm_load)(a + i * ars + p, 0, rest);
+            GEMM_UNROLL
+            for (int j = 0; j < columns; j++)
+                sum[i][j] += of_a * of_b[j];
+        }
+    }
     GEMM_UNROLL
     for (int i = 0; i < rows; i++) {
         GEMM_UNROLL
         for (int j = 0; j < 4; j++)
             *(FN(gemm_unaligned) *)(lanes + j * GEMM_LANES) = sum[i][j];
         FN(gemm_add_lanes)(lanes, dot);
-        for (int j = 0; j < columns; j++) {
-            for (int64_t q = 0; q < rest; q++)
-                dot[j] += a[i * ars + p + q] * b[j * bcs + p + q];
-            c[i * ldc + j] = dot[j] + (tail.accumulate ? c[i * ldc + j] : 0) + (tail.bias ? tail.bias[j] : 0);
-        }
+        FN(gemm_end_few)(columns, dot, 1, tail, c + i * ldc);
     }
 }
 
@@ -506,7 +649,8 @@ static void FN(gemm_put_dots)(void *context, int64_t task)
     FN(gemm_take_columns)(context, task, &part);
     for (int64_t i = 0; i < part.m; i += GEMM_DOT_ROWS)
         FN(gemm_dots_of_rows)[FN(gemm_least)(part.m - i, GEMM_DOT_ROWS) - 1](
-            part.n, part.k, part.a + i * part.ars, part.ars, part.b, part.bcs, part.c + i * part.ldc, part.ldc, part.tail);
+            part.n, part.k, part.a + i * part.ars, part.ars, part.b, part.bcs, part.c + i * part.ldc, part.ldc,
+                part.tail);
 }
 
 /* Few rows or columns, and the larger operand contiguous along k: what is not so in the other one is copied. */
@@ -530,33 +674,70 @@ static int FN(gemm_thin)(FN(gemm_product) *product)
     return 0;
 }
 
-/* One row: a sum of B's rows, a few at a time. */
-static void FN(gemm_put_row_sum)(void *context, int64_t task)
+/* A tile of one row: four sets of sums take turns, so that they need not wait for one another. */
+GEMM_INLINE void FN(gemm_any_row)(const int vectors, const int whole, const FN(gemm_strip) *strip, const REAL *a,
+                                  REAL *c)
+{
+    FN(gemm_vector) sum[4][GEMM_VECTORS] = {{{0}}};
+    const int64_t k = strip->k, acs = strip->acs, brs = strip->brs;
+    const int64_t lanes = strip->columns - (vectors - 1) * GEMM_LANES;
+    const REAL *b = strip->b;
+    int64_t p = 0;
+    for (; p + 4 <= k; p += 4, a += 4 * acs, b += 4 * brs) {
+        GEMM_UNROLL
+        for (int way = 0; way < 4; way++) {
+            GEMM_UNROLL
+            for (int v = 0; v < vectors; v++)
+                sum[way][v] += a[way * acs] * FN(gemm_load)(b + way * brs + v * GEMM_LANES, whole || v + 1 < vectors,
+                                                            lanes);
+        }
+    }
+    for (; p < k; p++, a += acs, b += brs) {
+        GEMM_UNROLL
+        for (int v = 0; v < vectors; v++)
+            sum[0][v] += *a * FN(gemm_load)(b + v * GEMM_LANES, whole || v + 1 < vectors, lanes);
+    }
+    GEMM_UNROLL
+    for (int v = 0; v < vectors; v++)
+        sum[0][v] = (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]);
+    FN(gemm_end)(1, vectors, whole, strip, sum, c);
+}
+
+#define GEMM_ROW(vectors)                                                                                              \
+    static void FN(gemm_row_##vectors)(const FN(gemm_strip) *strip, const REAL *a, REAL *c)                            \
+    {                                                                                                                  \
+        if (strip->columns == vectors * GEMM_LANES)                                                                    \
+            FN(gemm_any_row)(vectors, 1, strip, a, c);                                                                 \
+        else                                                                                                           \
+            FN(gemm_any_row)(vectors, 0, strip, a, c);                                                                 \
+    }
+GEMM_ROW(1)
+GEMM_ROW(2)
+#if GEMM_VECTORS == 3
+GEMM_ROW(3)
+#endif
+static FN(gemm_tile) *const FN(gemm_rows)[GEMM_VECTORS] = {
+    FN(gemm_row_1), FN(gemm_row_2),
+#if GEMM_VECTORS == 3
+    FN(gemm_row_3),
+#endif
+};
+
+static void FN(gemm_put_row)(void *context, int64_t task)
 {
     FN(gemm_product) part;
     FN(gemm_take_columns)(context, task, &part);
-    const int64_t n = part.n, acs = part.acs, brs = part.brs;
-    const REAL *a = part.a, *bias = part.tail.bias;
-    REAL *restrict c = part.c;
-    for (int64_t j = 0; j < n; j++)
-        c[j] = (part.tail.accumulate ? c[j] : 0) + (bias ? bias[j] : 0);
-    int64_t p = 0;
-    for (; p + 8 <= part.k; p += 8, a += 8 * acs) {
-        const REAL *restrict b = part.b + p * brs;
-        const REAL a0 = a[0], a1 = a[acs], a2 = a[2 * acs], a3 = a[3 * acs], a4 = a[4 * acs], a5 = a[5 * acs],
-                   a6 = a[6 * acs], a7 = a[7 * acs];
-        for (int64_t j = 0; j < n; j++) {
-            REAL low = a0 * b[j], high = a4 * b[4 * brs + j];
-            low += a1 * b[brs + j], high += a5 * b[5 * brs + j];
-            low += a2 * b[2 * brs + j], high += a6 * b[6 * brs + j];
-            low += a3 * b[3 * brs + j], high += a7 * b[7 * brs + j];
-            c[j] += low + high;
+    FN(gemm_strip) strip = {.acs = part.acs, .brs = part.brs};
+    for (int64_t j = 0; j < part.n; j += strip.columns) {
+        strip.columns = FN(gemm_least)(part.n - j, GEMM_COLUMNS);
+        strip.tail = part.tail;
+        if (strip.tail.bias)
+            strip.tail.bias += j;
+        for (int64_t p = 0; p < part.k; p += strip.k, strip.tail.accumulate = 1, strip.tail.bias = NULL) {
+            strip.k = FN(gemm_least)(part.k - p, GEMM_K);
+            strip.b = part.b + p * part.brs + j;
+            FN(gemm_rows)[(strip.columns - 1) / GEMM_LANES](&strip, part.a + p * part.acs, part.c + j);
         }
-    }
-    for (; p < part.k; p++, a += acs) {
-        const REAL *restrict b = part.b + p * brs;
-        for (int64_t j = 0; j < n; j++)
-            c[j] += *a * b[j];
     }
 }
 
@@ -564,10 +745,15 @@ static void FN(gemm_put_row_sum)(void *context, int64_t task)
 static void FN(gemm_outer)(int64_t m, int64_t n, const REAL *a, int64_t ars, const REAL *restrict b, REAL *restrict c,
                            int64_t ldc, FN(gemm_tail) tail)
 {
-    const REAL *restrict bias = tail.bias;
+    const REAL *restrict bias = tail.bias, rate = tail.rate;
     for (int64_t i = 0; i < m; i++, a += ars, c += ldc) {
         const REAL x = *a;
-        if (tail.accumulate && bias)
+        if (tail.descend)
+            for (int64_t j = 0; j < n; j++) {
+                const REAL g = x * b[j];
+                c[j] = GEMM_DESCEND(c[j], rate, g == 0 ? 0 : g); /* or it would be rounded but once, after adding 0 */
+            }
+        else if (tail.accumulate && bias)
             for (int64_t j = 0; j < n; j++)
                 c[j] += x * b[j] + bias[j];
         else if (tail.accumulate)
@@ -582,47 +768,138 @@ static void FN(gemm_outer)(int64_t m, int64_t n, const REAL *a, int64_t ars, con
     }
 }
 
+/* So few products that a tile would take longer. */
 static void FN(gemm_tiny)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t ars, int64_t acs, const REAL *b,
                           int64_t brs, int64_t bcs, REAL *c, int64_t ldc, FN(gemm_tail) tail)
 {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
-            REAL sum = (tail.accumulate ? c[i * ldc + j] : 0) + (tail.bias ? tail.bias[j] : 0);
+            REAL sum = 0;
             for (int64_t p = 0; p < k; p++)
                 sum += a[i * ars + p * acs] * b[p * brs + j * bcs];
-            c[i * ldc + j] = sum;
+            if (tail.bias)
+                sum += tail.bias[j];
+            REAL *to = c + i * ldc + j;
+            *to = tail.accumulate ? sum + *to : tail.descend ? GEMM_DESCEND(*to, tail.rate, sum) : sum;
         }
 }
 
+/* One block of B, panel by panel; A is read as it lies in memory. */
+static int FN(gemm_small)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t ars, int64_t acs, const REAL *b,
+                          int64_t brs, int64_t bcs, REAL *c, int64_t ldc, FN(gemm_tail) tail)
+{
+    FN(gemm_strip) strip = {.k = k, .ars = ars, .acs = acs, .ldc = ldc, .tail = tail};
+    for (int64_t j = 0; j < n; j += strip.columns) {
+        strip.columns = FN(gemm_next)(n - j, GEMM_COLUMNS, GEMM_LANES);
+        strip.b = b + j * bcs;
+        strip.brs = brs;
+        if (!FN(gemm_in_place)(strip.columns, bcs)) {
+            strip.brs = FN(gemm_padded)(strip.columns);
+            REAL *packed = tm_scratch(TM_SCRATCH_B, (size_t)(strip.brs * k) * sizeof(REAL));
+            if (!packed)
+                return -1;
+            FN(gemm_pack)(strip.columns, strip.brs, k, strip.b, bcs, brs, packed);
+            strip.b = packed;
+        }
+        if (m == 1) {
+            FN(gemm_rows)[(strip.columns - 1) / GEMM_LANES](&strip, a, c + j);
+        } else {
+            const int64_t most = strip.columns <= GEMM_LANES ? GEMM_ROWS1
+                                 : strip.columns <= 2 * GEMM_LANES ? GEMM_ROWS2
+                                                                   : GEMM_ROWS;
+            for (int64_t i = 0, rows; i < m; i += rows) {
+                rows = FN(gemm_next)(m - i, most, 1);
+                FN(gemm_put)(&strip, rows, a + i * ars, c + i * ldc + j);
+            }
+        }
+        if (strip.tail.bias)
+            strip.tail.bias += strip.columns;
+    }
+    return 0;
+}
+
+/* Few columns, and A transposed: C's transpose is computed instead, a strip of C's rows at a time. */
+static void FN(gemm_across)(const FN(gemm_product) *of)
+{
+    REAL sums[GEMM_ACROSS * GEMM_COLUMNS];
+    FN(gemm_strip) strip = {.k = of->k, .ars = of->bcs, .acs = of->brs, .brs = of->acs, .ldc = GEMM_COLUMNS};
+    for (int64_t i = 0; i < of->m; i += strip.columns) {
+        strip.columns = FN(gemm_least)(of->m - i, GEMM_COLUMNS);
+        strip.b = of->a + i;
+        FN(gemm_put)(&strip, of->n, of->b, sums);
+        for (int64_t row = 0; row < strip.columns; row++)
+            FN(gemm_end_few)(of->n, sums + row, GEMM_COLUMNS, of->tail, of->c + (i + row) * of->ldc);
+    }
+}
+
+static int FN(gemm)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t ars, int64_t acs, const REAL *b,
+                    int64_t brs,
+                    int64_t bcs, REAL *c, int64_t ldc, FN(gemm_tail) tail);
+
+/* A step of descent whose gradient is not complete before C changes: it goes through memory. */
+static int FN(gemm_descend_apart)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t ars, int64_t acs,
+                                  const REAL *b,
+                                  int64_t brs, int64_t bcs, REAL *restrict c, int64_t ldc, FN(gemm_tail) tail)
+{
+    REAL *restrict g = tm_scratch(TM_SCRATCH_KERNEL, (size_t)(m * n) * sizeof(REAL));
+    if (!g || FN(gemm)(m, n, k, a, ars, acs, b, brs, bcs, g, n, (FN(gemm_tail)){0}))
+        return -1;
+    for (int64_t i = 0; i < m; i++, c += ldc, g += n)
+        for (int64_t j = 0; j < n; j++)
+            c[j] = GEMM_DESCEND(c[j], tail.rate, g[j]);
+    return 0;
+}
+
+/* One column, as one row: its transpose lies in memory in the same way. */
+static int FN(gemm_column)(int64_t m, int64_t k, const REAL *a, int64_t ars, int64_t acs, const REAL *b, int64_t brs,
+                           int64_t bcs, REAL *c, FN(gemm_tail) tail)
+{
+    if (tail.bias) {
+        for (int64_t i = 0; i < m; i++)
+            c[i] = (tail.accumulate ? c[i] : 0) + *tail.bias;
+        tail.accumulate = 1, tail.bias = NULL;
+    }
+    return FN(gemm)(1, m, k, b, bcs, brs, a, acs, ars, c, m, tail);
+}
+
+static int FN(gemm_large)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t ars, int64_t acs, const REAL *b,
+                          int64_t brs, int64_t bcs, REAL *c, int64_t ldc, FN(gemm_tail) tail)
+{
+    FN(gemm_product) product = {m, n, k, a, ars, acs, b, brs, bcs, c, ldc, tail, n};
+    if (k >= GEMM_LANES && ((brs == 1 && m <= GEMM_ROWS) || (acs == 1 && n <= 4)))
+        return FN(gemm_thin)(&product);
+    if (k == 1 && bcs == 1 && n > GEMM_COLUMNS)
+        FN(gemm_outer)(m, n, a, ars, b, c, ldc, tail);
+    else if (m == 1 && bcs == 1)
+        FN(gemm_run_columns)(&product, FN(gemm_put_row));
+    else if (n <= GEMM_ACROSS && m >= GEMM_LANES && ars == 1 && k <= GEMM_K)
+        FN(gemm_across)(&product);
+    else
+        return FN(gemm_tiled)(&product);
+    return 0;
+}
+
 /* C (m x n, row-major, row stride ldc) = A (m x k) * B (k x n); element (i,j) of A stands at a[i*ars + j*acs], likewise
- * B: transposed operands are just other strides. Returns 0, or -1 when there is no memory for the packed panels. */
-static int FN(gemm)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t ars, int64_t acs, const REAL *b, int64_t brs,
+ * B: transposed operands are just other strides. Returns 0, or -1 when there is no memory for the packed panels. What
+ * is small goes a short way, whose calls keep the arguments where they are. */
+static int FN(gemm)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t ars, int64_t acs, const REAL *b,
+                    int64_t brs,
                     int64_t bcs, REAL *c, int64_t ldc, FN(gemm_tail) tail)
 {
     if (m == 0 || n == 0)
         return 0;
+    if (tail.descend && (k > GEMM_K || a == c || b == c))
+        return FN(gemm_descend_apart)(m, n, k, a, ars, acs, b, brs, bcs, c, ldc, tail);
     if (m * n * k <= GEMM_TINY) {
         FN(gemm_tiny)(m, n, k, a, ars, acs, b, brs, bcs, c, ldc, tail);
         return 0;
     }
-    if (n == 1 && ldc == 1 && m > 1) { /* as one row: its transpose lies in memory in the same way */
-        if (tail.bias)
-            for (int64_t i = 0; i < m; i++)
-                c[i] = (tail.accumulate ? c[i] : 0) + *tail.bias;
-        return FN(gemm)(1, m, k, b, bcs, brs, a, acs, ars, c, m, (FN(gemm_tail)){tail.accumulate || tail.bias, NULL});
-    }
-    if (k == 1 && bcs == 1) {
-        FN(gemm_outer)(m, n, a, ars, b, c, ldc, tail);
-        return 0;
-    }
-    FN(gemm_product) product = {m, n, k, a, ars, acs, b, brs, bcs, c, ldc, tail, n};
-    if (k >= 2 * GEMM_LANES && ((brs == 1 && m <= GEMM_ROWS) || (acs == 1 && n <= 4)))
-        return FN(gemm_thin)(&product);
-    if (m == 1 && bcs == 1) {
-        FN(gemm_run_columns)(&product, FN(gemm_put_row_sum));
-        return 0;
-    }
-    return FN(gemm_tiled)(&product);
+    if (n == 1 && ldc == 1 && m > 1)
+        return FN(gemm_column)(m, k, a, ars, acs, b, brs, bcs, c, tail);
+    const int thin = (brs == 1 && m <= GEMM_ROWS) || n <= 4;
+    if (k <= GEMM_K && m * n * k <= GEMM_SERIAL && !(thin && m * n * k > GEMM_THIN) && !(k == 1 && n > GEMM_COLUMNS))
+        return FN(gemm_small)(m, n, k, a, ars, acs, b, brs, bcs, c, ldc, tail);
+    return FN(gemm_large)(m, n, k, a, ars, acs, b, brs, bcs, c, ldc, tail);
 }
 
 #undef GEMM_LANES
@@ -634,8 +911,6 @@ static int FN(gemm)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t ars,
 #undef GEMM_UNROLL
 #undef GEMM_SHUFFLE
 #undef GEMM_TILE
-#undef GEMM_TILES
-#undef GEMM_NAMES
 #undef GEMM_DOT_ROWS
 #undef GEMM_M
 #undef GEMM_LINE
@@ -644,4 +919,16 @@ static int FN(gemm)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t ars,
 #undef GEMM_PACK_B
 #undef GEMM_SERIAL
 #undef GEMM_TINY
+#undef GEMM_FAR
+#undef GEMM_THIN
+#undef GEMM_ROWS1
+#undef GEMM_ROWS2
+#undef GEMM_TILES4
+#undef GEMM_NAMES4
 #undef GEMM_DOTS
+#undef GEMM_ROW
+#undef GEMM_ACROSS
+#undef GEMM_DESCEND
+#undef GEMM_LOAD_PART
+#undef GEMM_STORE_PART
+#undef GEMM_PADS

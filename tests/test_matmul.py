@@ -10,10 +10,11 @@ import pytest
 import tinyml
 from tinyml.nn import functional as F
 
-#: Around the register tiles (4 or 8 rows; 8 to 48 columns), the panels and the blocks of csrc/gemm.h.
+#: Around the register tiles (4 to 16 rows; 4 to 48 columns), the panels and the blocks of csrc/gemm.h.
 EDGES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 33, 47, 48, 49]
+THIN = [(100, 16, 2), (100, 1, 16), (300, 2, 50), (40, 3, 700), (6, 600, 300), (1, 300, 600), (1000, 10, 300)]
 LARGE = [(64, 128, 784), (128, 784, 64), (1, 128, 784), (128, 784, 1), (257, 65, 300), (65, 513, 257), (70, 1100, 20)]
-SIZES = [*itertools.product([1, 2, 5, 8, 9, 33], EDGES, [1, 3, 8, 17]), *LARGE]
+SIZES = [*itertools.product([1, 2, 5, 8, 9, 13, 16, 33], EDGES, [1, 3, 8, 17]), *THIN, *LARGE]
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -43,20 +44,27 @@ def test_every_edge_size(dtype: str) -> None:
         np.testing.assert_allclose(plain.numpy(), product(x, w.T), tolerance, tolerance, str((m, n, k)))
 
 
-def test_the_result_does_not_depend_on_threads() -> None:
+@pytest.mark.parametrize("size", [(300, 700, 500), (1, 2000, 1500), (5, 900, 700), (3, 1, 1000000), (4096, 128, 10)])
+def test_the_result_does_not_depend_on_threads(size: tuple[int, int, int]) -> None:
+    m, k, n = size
     rng = np.random.default_rng(1)
-    x, w = (tinyml.tensor(rng.standard_normal(shape).astype(np.float32)) for shape in ((300, 700), (500, 700)))
+    x, w, dy = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), (n, k), (m, n)))
     before = tinyml.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 3, 5):
             tinyml.set_num_threads(threads)
             assert tinyml.get_num_threads() == threads
-            results.append(F.linear(x, w).numpy())
+            tx, tw = tinyml.tensor(x, requires_grad=True), tinyml.tensor(w, requires_grad=True)
+            y = F.linear(tx, tw)
+            y.backward(tinyml.tensor(dy))
+            assert tx.grad is not None
+            assert tw.grad is not None
+            results.append([y.detach().numpy(), tx.grad.numpy(), tw.grad.numpy()])
     finally:
         tinyml.set_num_threads(before)
     for result in results[1:]:
-        assert np.array_equal(result, results[0])
+        assert all(np.array_equal(*pair) for pair in zip(result, results[0], strict=True))
 
 
 def test_special_numbers() -> None:

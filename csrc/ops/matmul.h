@@ -111,9 +111,11 @@ static int64_t linear_rows(const tm_node *y)
 #elif defined(ROWS)
 
 {.name = "matmul", .min_in = 2, .max_in = 2, .promote = TM_ANY, .rule = matmul_rule,
- .forward = {FLOATS(matmul_forward)}, .backward = {FLOATS(matmul_backward)}},
+ .forward = {FLOATS(matmul_forward)}, .backward = {FLOATS(matmul_backward)}, .descend = {FLOATS(matmul_descend)},
+ .derivative = {"b", "a"}},
 {.name = "linear", .min_in = 2, .max_in = 3, .promote = TM_ANY, .rule = linear_rule,
- .forward = {FLOATS(linear_forward)}, .backward = {FLOATS(linear_backward)}},
+ .forward = {FLOATS(linear_forward)}, .backward = {FLOATS(linear_backward)}, .descend = {FLOATS(linear_descend)},
+ .derivative = {"b", "a", "1"}},
 
 #elif REAL_IS_FLOAT
 
@@ -142,7 +144,7 @@ static REAL *FN(open_operand)(tm_node *x, int64_t elements_written, int *add)
 }
 
 /* da = dc b^T, db = a^T dc: transposed by their strides. */
-static int FN(matmul_backward)(tm_node *y)
+static int FN(matmul_flow)(tm_node *y, double lr, unsigned parameters)
 {
     const products p = products_of(y);
     const REAL *a = tm_data(y->in[0]), *b = tm_data(y->in[1]), *dc = tm_grad_data(y);
@@ -152,12 +154,24 @@ static int FN(matmul_backward)(tm_node *y)
         failed = FN(gemm)(p.m, p.k, p.n, dc + i * p.m * p.n, p.n, 1,
                           b + matrix_of(&p, p.b, i) * p.k * p.n, 1, p.n,
                           da + matrix_of(&p, p.a, i) * p.m * p.k, p.k, (FN(gemm_tail)){.accumulate = add});
-    REAL *db = FN(open_operand)(y->in[1], p.count * p.k * p.n, &add);
+    const int moves = parameters & 2;
+    REAL *db = moves ? tm_data(y->in[1]) : FN(open_operand)(y->in[1], p.count * p.k * p.n, &add);
+    const FN(gemm_tail) tail = moves ? (FN(gemm_tail)){.descend = 1,
+        .rate = (REAL)lr} : (FN(gemm_tail)){.accumulate = add};
     for (int64_t i = 0; db && i < p.count && !failed; i++)
         failed = FN(gemm)(p.k, p.n, p.m, a + matrix_of(&p, p.a, i) * p.m * p.k, 1, p.k,
-                          dc + i * p.m * p.n, p.n, 1,
-                          db + matrix_of(&p, p.b, i) * p.k * p.n, p.n, (FN(gemm_tail)){.accumulate = add});
+                          dc + i * p.m * p.n, p.n, 1, db + matrix_of(&p, p.b, i) * p.k * p.n, p.n, tail);
     return failed;
+}
+
+static int FN(matmul_backward)(tm_node *y)
+{
+    return FN(matmul_flow)(y, 0, 0);
+}
+
+static int FN(matmul_descend)(tm_node *y, double lr, unsigned parameters)
+{
+    return FN(matmul_flow)(y, lr, parameters);
 }
 
 static int FN(linear_forward)(tm_node *y)
@@ -168,45 +182,38 @@ static int FN(linear_forward)(tm_node *y)
                     tm_data(y), outs, (FN(gemm_tail)){.bias = y->n_inputs > 2 ? tm_data(in[2]) : NULL});
 }
 
-/* to[j] (+)= the sum of column j. Rows are taken in fours and summed in double: a batch may have many. */
-static void FN(column_sums)(int64_t rows, int64_t columns, const REAL *from, REAL *restrict to, int add)
+/* Where a gradient goes and how: into x's gradient, or as a step of descent into its data; NULL when x wants none. */
+static inline REAL *FN(open_gradient)(tm_node *x, int moves, double lr, FN(gemm_tail) *tail)
 {
-    enum { WIDTH = 128 };
-    for (int64_t j = 0; j < columns; j += WIDTH) {
-        const int width = columns - j < WIDTH ? (int)(columns - j) : WIDTH;
-        double sums[WIDTH] = {0};
-        int64_t i = 0;
-        for (; i + 4 <= rows; i += 4) {
-            const REAL *r0 = from + i * columns + j, *r1 = r0 + columns;
-            const REAL *r2 = r1 + columns, *r3 = r2 + columns;
-            for (int q = 0; q < width; q++)
-                sums[q] += (r0[q] + r1[q]) + (r2[q] + r3[q]);
-        }
-        for (; i < rows; i++)
-            for (int q = 0; q < width; q++)
-                sums[q] += from[i * columns + j + q];
-        for (int q = 0; q < width; q++)
-            to[j + q] = (REAL)sums[q] + (add ? to[j + q] : 0);
-    }
+    *tail = (FN(gemm_tail)){.descend = moves, .rate = (REAL)lr};
+    return moves ? tm_data(x) : tm_grad_open(x, &tail->accumulate);
 }
 
-/* dx = dy w, dw = dy^T x, db = the column sums of dy. */
-static int FN(linear_backward)(tm_node *y)
+/* dx = dy w, dw = dy^T x, db = 1^T dy. */
+static int FN(linear_flow)(tm_node *y, double lr, unsigned parameters)
 {
     tm_node **in = tm_inputs(y);
     const int64_t rows = linear_rows(y), outs = tm_shape(in[1])[0], ins = tm_shape(in[1])[1];
-    const REAL *x = tm_data(in[0]), *w = tm_data(in[1]), *dy = tm_grad_data(y);
-    int add;
-    REAL *dx = tm_grad_open(in[0], &add);
-    if (dx && FN(gemm)(rows, ins, outs, dy, outs, 1, w, ins, 1, dx, ins, (FN(gemm_tail)){.accumulate = add}))
+    const REAL *x = tm_data(in[0]), *w = tm_data(in[1]), *dy = tm_grad_data(y), one = 1;
+    FN(gemm_tail) tail;
+    REAL *dx = FN(open_gradient)(in[0], 0, lr, &tail);
+    if (dx && FN(gemm)(rows, ins, outs, dy, outs, 1, w, ins, 1, dx, ins, tail))
         return -1;
-    REAL *dw = tm_grad_open(in[1], &add);
-    if (dw && FN(gemm)(outs, ins, rows, dy, 1, outs, x, ins, 1, dw, ins, (FN(gemm_tail)){.accumulate = add}))
+    REAL *dw = FN(open_gradient)(in[1], parameters >> 1 & 1, lr, &tail);
+    if (dw && FN(gemm)(outs, ins, rows, dy, 1, outs, x, ins, 1, dw, ins, tail))
         return -1;
-    REAL *db = y->n_inputs > 2 ? tm_grad_open(in[2], &add) : NULL;
-    if (db)
-        FN(column_sums)(rows, outs, dy, db, add);
-    return 0;
+    REAL *db = y->n_inputs > 2 ? FN(open_gradient)(in[2], parameters >> 2 & 1, lr, &tail) : NULL;
+    return db ? FN(gemm)(1, outs, rows, &one, 0, 0, dy, outs, 1, db, outs, tail) : 0;
+}
+
+static int FN(linear_backward)(tm_node *y)
+{
+    return FN(linear_flow)(y, 0, 0);
+}
+
+static int FN(linear_descend)(tm_node *y, double lr, unsigned parameters)
+{
+    return FN(linear_flow)(y, lr, parameters);
 }
 
 #endif
