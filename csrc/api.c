@@ -1,16 +1,27 @@
 /* The border: the C API's addresses become nodes here, and nodes addresses. What is larger stands with its subject. */
 #include "error.h"
 #include "grad.h"
-#include "op.h"
+#include "record.h"
 #include "shape.h"
 #include "tinyml.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define NODE(ref) ((tm_node *)(ref))
 #define OP(ref) ((const tm_op *)(ref))
 
 _Static_assert(sizeof(tm_ref) == sizeof(tm_node *), "arrays of references are arrays of node pointers");
+
+/* x, a leaf that has just been made of `source` or of nothing; 0 when it cannot be recorded. */
+static tm_ref made(tm_node *x, tm_node *source)
+{
+    if (x && tm_recording && tm_record_leaf(x, source)) {
+        tm_node_release(x);
+        x = NULL;
+    }
+    return (tm_ref)x;
+}
 
 tm_ref tm_value(double data)
 {
@@ -19,7 +30,7 @@ tm_ref tm_value(double data)
         x->data.f64 = data;
         x->flags = TM_REQUIRES_GRAD;
     }
-    return (tm_ref)x;
+    return made(x, NULL);
 }
 
 tm_ref tm_leaf(int dtype, int rank, const int64_t *shape, const void *data, int requires_grad)
@@ -46,27 +57,22 @@ tm_ref tm_leaf(int dtype, int rank, const int64_t *shape, const void *data, int 
         memset(tm_data(x), 0, bytes);
     if (requires_grad)
         x->flags = TM_REQUIRES_GRAD;
-    return (tm_ref)x;
+    return made(x, NULL);
 }
 
 /* A leaf over memory that another node owns too; a 0-d one is a copy, because its data is in the node. */
-static tm_ref shared_leaf(tm_node *x, tm_slot memory)
+static tm_node *shared_leaf(tm_node *x, tm_slot memory)
 {
     tm_node source = {.rank = x->rank, .data = memory};
     tm_node *leaf = tm_node_new(&tm_leaf_op, x->dtype, x->rank, tm_shape(x), 0, NULL, 0, 0, &source);
     if (leaf && !x->rank)
         leaf->data = memory;
-    return (tm_ref)leaf;
+    return leaf;
 }
 
 tm_ref tm_detach(tm_ref node)
 {
-    return shared_leaf(NODE(node), NODE(node)->data);
-}
-
-void tm_hold(tm_ref node)
-{
-    tm_node_hold(NODE(node));
+    return made(shared_leaf(NODE(node), NODE(node)->data), NODE(node));
 }
 
 void tm_release(tm_ref node)
@@ -123,6 +129,10 @@ tm_ref tm_apply_number(tm_ref op, tm_ref a, double number, int number_kind, int 
     if (!constant)
         return 0;
     store(constant, number);
+    if (tm_recording && tm_record_leaf(constant, NULL)) {
+        tm_node_release(constant);
+        return 0;
+    }
     tm_ref y = reversed ? tm_apply2(op, (tm_ref)constant, a) : tm_apply2(op, a, (tm_ref)constant);
     tm_node_release(constant);
     return y;
@@ -146,18 +156,63 @@ tm_ref tm_apply(tm_ref op, const tm_ref *inputs, int n_inputs, const double *att
     return (tm_ref)tm_call_op(OP(op), (tm_node *const *)inputs, n_inputs, attributes, n_attributes);
 }
 
-int tm_apply_rows(tm_ref op, const tm_ref *inputs, int rows, int n_inputs, const double *attributes, int n_attributes,
-                  tm_ref *results)
+static tm_ref *new_refs(tm_ref op, int n)
 {
-    for (int r = 0; r < rows; r++) {
-        results[r] = tm_apply(op, inputs + (size_t)r * (size_t)n_inputs, n_inputs, attributes, n_attributes);
+    const size_t bytes = ((size_t)n + 1) * sizeof(tm_ref);
+    tm_ref *refs = malloc(bytes);
+    if (!refs)
+        tm_fail_memory(OP(op)->name, bytes);
+    return refs;
+}
+
+static void release_all(tm_ref *nodes, int n)
+{
+    while (n-- > 0)
+        tm_release(nodes[n]);
+}
+
+static int apply_rows(tm_ref op, const tm_ref *inputs, int n_inputs, const tm_ref *own, int n_own, int rows,
+                      const double *attributes, int n_attributes, tm_ref *results)
+{
+    const int n = n_inputs + n_own;
+    int rank = 0;
+    tm_ref *row = new_refs(op, n);
+    if (!row)
+        return -1;
+    memcpy(row, inputs, (size_t)n_inputs * sizeof *row);
+    for (int r = 0; r < rows && rank >= 0; r++, own += n_own) {
+        memcpy(row + n_inputs, own, (size_t)n_own * sizeof *row);
+        results[r] = tm_apply(op, row, n, attributes, n_attributes);
         if (!results[r]) {
-            while (r-- > 0)
-                tm_release(results[r]);
-            return -1;
+            release_all(results, r);
+            rank = -1;
+        } else if (NODE(results[r])->rank > rank) {
+            rank = NODE(results[r])->rank;
         }
     }
-    return 0;
+    free(row);
+    return rank;
+}
+
+int tm_apply_layers(tm_ref op, const tm_ref *inputs, int n_inputs, int n_layers, const tm_ref *const *own,
+                    const int *n_own, const int *rows, const double *attributes, int n_attributes, tm_ref *results)
+{
+    tm_ref *before = NULL; /* the results of the layer before */
+    int rank = 0;
+    for (int k = 0; k < n_layers && rank >= 0; k++) {
+        const int n = k ? rows[k - 1] : n_inputs;
+        tm_ref *to = k == n_layers - 1 ? results : new_refs(op, rows[k]);
+        rank = to ? apply_rows(op, k ? before : inputs, n, own[k], n_own[k], rows[k], attributes + k * n_attributes,
+                               n_attributes, to)
+                  : -1;
+        if (before)
+            release_all(before, n);
+        free(before);
+        before = to;
+    }
+    if (before != results)
+        free(before);
+    return rank;
 }
 
 int tm_dtype_of(tm_ref node)
@@ -207,12 +262,6 @@ tm_ref tm_input(tm_ref node, int i)
     return (tm_ref)x;
 }
 
-int tm_attributes(tm_ref node, double *attributes)
-{
-    memcpy(attributes, tm_attr(NODE(node)), NODE(node)->n_attributes * sizeof *attributes);
-    return NODE(node)->n_attributes;
-}
-
 static double read(int dtype, const void *data)
 {
     switch (dtype) {
@@ -240,7 +289,7 @@ int tm_requires_grad(tm_ref node)
 
 int tm_is_leaf(tm_ref node)
 {
-    return tm_leaf_node(NODE(node));
+    return tm_leaf_node(NODE(node)) || !(NODE(node)->flags & TM_REQUIRES_GRAD);
 }
 
 int tm_retains_grad(tm_ref node)
@@ -265,15 +314,33 @@ int tm_assign(tm_ref node, tm_ref source)
     if (check_alike("data", x, NODE(source)))
         return -1;
     memmove(tm_data(x), tm_data(NODE(source)), (size_t)x->size * tm_item_size(x->dtype));
-    return 0;
+    return tm_recording ? tm_record_copy(x, NODE(source)) : 0;
+}
+
+/* A constant for a step of a recording that stores a number. */
+static tm_node *constant_like(tm_node *x, double number)
+{
+    tm_node *constant = tm_node_new(&tm_leaf_op, x->dtype, 0, NULL, 0, NULL, 0, 0, NULL);
+    if (!constant)
+        return NULL;
+    store(constant, number);
+    if (tm_record_leaf(constant, NULL)) {
+        tm_node_release(constant);
+        return NULL;
+    }
+    tm_node_release(constant); /* the recording holds it */
+    return constant;
 }
 
 int tm_set_item(tm_ref node, double data)
 {
+    tm_node *constant;
     if (NODE(node)->rank)
         return tm_fail(TM_SHAPE_ERROR, "data: got a number, expected an array of shape %s",
                        tm_shape_of(NODE(node)).text);
     store(NODE(node), data);
+    if (tm_recording)
+        return !(constant = constant_like(NODE(node), data)) || tm_record_copy(NODE(node), constant) ? -1 : 0;
     return 0;
 }
 
@@ -286,6 +353,8 @@ int tm_set_requires_grad(tm_ref node, int requires_grad)
     if (!tm_leaf_node(x) && !requires_grad)
         return tm_fail(TM_RUNTIME_ERROR, "requires_grad: only a leaf's can be switched off, and this is a result of "
                        "%s; use .detach()", x->op->name);
+    if (tm_recording && !requires_grad != !(x->flags & TM_REQUIRES_GRAD) && tm_record_switch(x))
+        return -1;
     x->flags = (uint8_t)(requires_grad ? x->flags | TM_REQUIRES_GRAD : x->flags & ~TM_REQUIRES_GRAD);
     return 0;
 }
@@ -299,9 +368,26 @@ int tm_retain_grad(tm_ref node)
     return 0;
 }
 
-tm_ref tm_grad(tm_ref node)
+/* While recording a copy, because a replay may put the gradient elsewhere. */
+static tm_node *recorded_grad(tm_node *x)
 {
-    return NODE(node)->has_grad ? shared_leaf(NODE(node), NODE(node)->grad) : 0;
+    tm_node *y = tm_node_new(&tm_leaf_op, x->dtype, x->rank, tm_shape(x), 0, NULL, 0, 0, NULL);
+    if (!y)
+        return NULL;
+    memcpy(tm_data(y), tm_grad_data(x), (size_t)x->size * tm_item_size(x->dtype));
+    if (!tm_record_read_grad(y, x))
+        return y;
+    tm_node_release(y);
+    return NULL;
+}
+
+int tm_grad(tm_ref node, tm_ref *gradient)
+{
+    tm_node *x = NODE(node), *y = NULL;
+    if (x->has_grad && !(y = tm_recording ? recorded_grad(x) : shared_leaf(x, x->grad)))
+        return -1;
+    *gradient = (tm_ref)y;
+    return 0;
 }
 
 double tm_grad_item(tm_ref node)
@@ -314,19 +400,16 @@ int tm_set_grad(tm_ref node, tm_ref gradient)
     tm_node *x = NODE(node);
     if (gradient && check_alike("grad", x, NODE(gradient)))
         return -1;
-    tm_grad_clear(x, 1);
-    if (!gradient)
-        return 0;
-    if (tm_grad_reserve(x))
+    if (tm_grad_store(x, NODE(gradient)))
         return -1;
-    memmove(tm_grad_data(x), tm_data(NODE(gradient)), (size_t)x->size * tm_item_size(x->dtype));
-    x->has_grad = 1;
+    if (tm_recording)
+        return gradient ? tm_record_write_grad(x, NODE(gradient)) : tm_record_clear(&x, 1);
     return 0;
 }
 
 int tm_set_grad_item(tm_ref node, double gradient)
 {
-    tm_node *x = NODE(node);
+    tm_node *x = NODE(node), *constant;
     if (x->rank || !tm_is_float(x->dtype))
         return tm_fail(TM_SHAPE_ERROR, "grad: got a number, expected a %s array of shape %s", tm_dtype_name(x->dtype),
                        tm_shape_of(x).text);
@@ -335,11 +418,14 @@ int tm_set_grad_item(tm_ref node, double gradient)
     else
         x->grad.f64 = gradient;
     x->has_grad = 1;
+    if (tm_recording)
+        return !(constant = constant_like(x, gradient)) || tm_record_write_grad(x, constant) ? -1 : 0;
     return 0;
 }
 
-void tm_zero_grad(const tm_ref *nodes, int n)
+int tm_zero_grad(const tm_ref *nodes, int n)
 {
     for (int i = 0; i < n; i++)
         tm_grad_clear(NODE(nodes[i]), 1);
+    return tm_recording ? tm_record_clear((tm_node *const *)nodes, n) : 0;
 }

@@ -1,7 +1,7 @@
 /* Applying an op: check the call, bring its inputs to one dtype, let the rule find the result's shape, make the node,
  * run the forward kernel. */
 #include "error.h"
-#include "op.h"
+#include "record.h"
 #include "tinyml.h"
 
 #include <stdlib.h>
@@ -50,6 +50,8 @@ static int common_dtype(tm_node *const *in, int n)
     int best = in[0]->dtype, best_is_array = in[0]->rank > 0;
     for (int i = 1; i < n; i++) {
         int dtype = in[i]->dtype, is_array = in[i]->rank > 0;
+        if (dtype == best && is_array == best_is_array)
+            continue;
         int higher = category(dtype) - category(best);
         if (!higher)
             higher = is_array - best_is_array;
@@ -94,18 +96,22 @@ static int check(const tm_op *op, int n_in, int n_attr)
     return 0;
 }
 
-/* A result that no gradient will ever flow through keeps no graph. */
-static void settle(tm_node *y)
+/* A result that no gradient will ever flow through keeps no graph, unless a replay will want its inputs. */
+static int settle(tm_node *y)
 {
     if (!grad_disabled && tm_is_float(y->dtype) && y->op->backward[tm_inputs(y)[0]->dtype]) {
         tm_node **inputs = tm_inputs(y);
         for (uint32_t i = 0; i < y->n_inputs; i++)
             if (inputs[i]->flags & TM_REQUIRES_GRAD) {
                 y->flags |= TM_REQUIRES_GRAD;
-                return;
+                break;
             }
     }
-    tm_drop_inputs(y);
+    if (tm_recording)
+        return tm_record_forward(y);
+    if (!(y->flags & TM_REQUIRES_GRAD))
+        tm_drop_inputs(y);
+    return 0;
 }
 
 static tm_node *build(const tm_call *call)
@@ -120,11 +126,10 @@ static tm_node *build(const tm_call *call)
         inputs[i] = call->in[i];
         tm_node_hold(call->in[i]);
     }
-    if (op->forward[call->in[0]->dtype](y)) {
+    if (op->forward[call->in[0]->dtype](y) || settle(y)) {
         tm_node_release(y);
         return NULL;
     }
-    settle(y);
     return y;
 }
 
@@ -170,6 +175,9 @@ tm_node *tm_call_scalar(const tm_op *op, tm_node *a, tm_node *b)
     if (b)
         tm_node_hold(y->in[1] = b);
     op->forward[TM_F64](y);
-    settle(y);
+    if (settle(y)) {
+        tm_node_release(y);
+        return NULL;
+    }
     return y;
 }

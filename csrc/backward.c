@@ -1,7 +1,7 @@
 /* The backward pass: put the graph in order, seed the root, sweep. */
 #include "error.h"
 #include "grad.h"
-#include "op.h"
+#include "record.h"
 #include "shape.h"
 #include "tinyml.h"
 
@@ -57,8 +57,7 @@ static int topological_order(tm_node *root, list *order, list *path)
     return 0;
 }
 
-/* y's part of the chain rule: its gradient flows into its inputs. */
-static int flow(tm_node *y, uint32_t me)
+int tm_flow(tm_node *y, uint32_t me)
 {
     tm_node **inputs = tm_inputs(y);
     int failed = 0;
@@ -72,18 +71,21 @@ static int flow(tm_node *y, uint32_t me)
     return failed;
 }
 
-/* The gradient to start from, or 1: written to a result, added to a leaf. */
-static void seed(tm_node *root, tm_node *gradient)
+int tm_seed(tm_node *root, tm_node *gradient)
 {
-    int add = 0;
-    void *to = tm_grad_open(root, &add);
+    const uint32_t me = tm_thread_id();
+    tm_leaves_lock(&root, 1, me);
+    int add = 0, failed = tm_grad_reserve(root);
+    void *to = failed ? NULL : tm_grad_open(root, &add);
     const void *from = gradient ? tm_data(gradient) : NULL;
-    if (root->dtype == TM_F32)
+    if (to && root->dtype == TM_F32)
         for (int64_t i = 0; i < root->size; i++)
             ((float *)to)[i] = (from ? ((const float *)from)[i] : 1) + (add ? ((float *)to)[i] : 0);
-    else
+    else if (to)
         for (int64_t i = 0; i < root->size; i++)
             ((double *)to)[i] = (from ? ((const double *)from)[i] : 1) + (add ? ((double *)to)[i] : 0);
+    tm_leaves_unlock(&root, 1, me);
+    return failed;
 }
 
 /* Last made, first served: when a result's turn comes, all that used it has added to its gradient. After a failure the
@@ -93,8 +95,8 @@ static int sweep(const list *order, int failed, uint32_t me)
     for (size_t i = order->n; i-- > 0;) {
         tm_node *y = order->nodes[i];
         y->mark = 0;
-        if (!failed && y->has_grad)
-            failed = flow(y, me);
+        if (!failed && y->has_grad && !(failed = tm_flow(y, me)) && tm_recording)
+            failed = tm_record_backward(y);
         if (y->rank && !(y->flags & TM_RETAIN_GRAD))
             tm_grad_clear(y, 0);
     }
@@ -132,10 +134,8 @@ int tm_backward(tm_ref root_ref, tm_ref gradient_ref)
         path.nodes[i]->mark = 0;
     for (size_t i = 0; i < order.n; i++) /* results start every sweep without a gradient; leaves keep theirs */
         tm_grad_clear(order.nodes[i], 1);
-    tm_leaves_lock(&root, 1, me);
-    if (!failed && !(failed = tm_grad_reserve(root)))
-        seed(root, gradient);
-    tm_leaves_unlock(&root, 1, me);
+    if (!failed && !(failed = tm_seed(root, gradient)) && tm_recording)
+        failed = tm_record_sweep(root, gradient, order.nodes, order.n);
     failed = sweep(&order, failed, me);
     free(order.nodes);
     free(path.nodes);

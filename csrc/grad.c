@@ -2,6 +2,7 @@
 #include "grad.h"
 
 #include <sched.h>
+#include <string.h>
 
 int tm_grad_reserve(tm_node *x)
 {
@@ -18,10 +19,22 @@ void tm_grad_clear(tm_node *x, int keep)
     x->has_grad = 0;
     if (!x->rank || !x->grad.array)
         return;
-    if (!keep || tm_buffer_shared(x->grad.array)) {
+    if (!keep || (tm_buffer_shared(x->grad.array) && !(x->flags & TM_LENDS_GRAD))) {
         tm_buffer_drop(x->grad.array);
         x->grad.array = NULL;
     }
+}
+
+int tm_grad_store(tm_node *x, tm_node *source)
+{
+    tm_grad_clear(x, 1);
+    if (!source)
+        return 0;
+    if (tm_grad_reserve(x))
+        return -1;
+    memmove(tm_grad_data(x), tm_data(source), (size_t)x->size * tm_item_size(x->dtype));
+    x->has_grad = 1;
+    return 0;
 }
 
 void tm_leaves_unlock(tm_node **inputs, uint32_t n, uint32_t me)

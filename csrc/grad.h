@@ -9,6 +9,14 @@ int tm_grad_reserve(tm_node *x);
 /* x has no gradient any more; its buffer goes back to the pool unless somebody else looks at it or `keep` is set. */
 void tm_grad_clear(tm_node *x, int keep);
 
+/* x's gradient becomes a copy of source's data, or goes where source is NULL. */
+int tm_grad_store(tm_node *x, tm_node *source);
+
+/* backward.c: the gradient of `root` starts from that node's data, or from 1: written to a result, added to a leaf. */
+int tm_seed(tm_node *root, tm_node *gradient);
+/* y's part of the chain rule: its gradient flows into its inputs. me: the calling thread. */
+int tm_flow(tm_node *y, uint32_t me);
+
 /* For backward kernels: where to put the gradient of x, NULL when x wants none. *add tells whether to add to what is
  * there or to write; from then on there is something. The sweep has reserved the memory. */
 static inline void *tm_grad_open(tm_node *x, int *add)

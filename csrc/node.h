@@ -16,6 +16,8 @@ enum {
     TM_REQUIRES_GRAD = 1,
     TM_RETAIN_GRAD = 2, /* keep the gradient of a result after the sweep; 0-d nodes always do */
     TM_SAVES = 4,       /* has a saved buffer: what forward leaves for backward */
+    TM_RECORDED = 8,    /* made while its thread records */
+    TM_LENDS_GRAD = 16, /* its gradient's buffer is used by other nodes of a program too, at other times */
 };
 
 typedef struct tm_op tm_op;

@@ -84,6 +84,11 @@ const tm_op *tm_cast_op(void)
     return chosen->ops;
 }
 
+void tm_run_tape(const tm_tape *tape)
+{
+    chosen->run_tape(tape);
+}
+
 tm_ref tm_find_op(const char *name)
 {
     const tm_op *op = tm_op_named(name);

@@ -19,7 +19,7 @@
 
 enum {
     MAX_THREADS = 256,
-    SPINS = 300, /* looks for news before sleeping: a few microseconds */
+    SPINS = 2000, /* looks for news before sleeping: tens of microseconds, as between two products of a step */
 };
 
 static atomic_int threads; /* 0: not yet known */

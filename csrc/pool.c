@@ -39,6 +39,7 @@ typedef struct pool {
     size_t cached_bytes;
     void *scratch[TM_SCRATCH_SLOTS];
     size_t scratch_bytes[TM_SCRATCH_SLOTS];
+    int64_t taken;        /* blocks and buffers, ever */
     _Atomic int64_t live; /* blocks taken minus given; other threads read it, hence atomic */
     uint32_t id;
     struct pool *next, **link;
@@ -219,8 +220,10 @@ void *tm_block_take(size_t bytes)
     } else {
         taken = new_block(p, class);
     }
-    if (taken)
+    if (taken) {
         count(p, 1);
+        p->taken++;
+    }
     return taken;
 }
 
@@ -238,6 +241,11 @@ void tm_block_give(void *given, size_t bytes)
     block *b = given;
     b->next = p->blocks[class];
     p->blocks[class] = b;
+}
+
+int64_t tm_allocations(void)
+{
+    return mine ? mine->taken : 0;
 }
 
 int64_t tm_live_nodes(void)
@@ -285,6 +293,8 @@ void *tm_buffer_new(size_t bytes)
         b->bytes = rounded;
     }
     atomic_init(&b->refs, 1);
+    if (p)
+        p->taken++;
     return (char *)b + TM_ALIGNMENT;
 }
 
@@ -312,6 +322,16 @@ void tm_buffer_drop(void *data)
 int tm_buffer_shared(const void *data)
 {
     return atomic_load_explicit(&header((void *)data)->refs, memory_order_acquire) > 1;
+}
+
+uint32_t tm_buffer_refs(const void *data)
+{
+    return atomic_load_explicit(&header((void *)data)->refs, memory_order_acquire);
+}
+
+size_t tm_buffer_bytes(const void *data)
+{
+    return header((void *)data)->bytes;
 }
 
 void tm_empty_cache(void)

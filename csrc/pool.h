@@ -25,6 +25,8 @@ void *tm_buffer_new(size_t bytes);
 void tm_buffer_hold(void *data);
 void tm_buffer_drop(void *data);
 int tm_buffer_shared(const void *data);
+uint32_t tm_buffer_refs(const void *data);
+size_t tm_buffer_bytes(const void *data);
 
 /* Memory of the calling thread for use within one kernel: valid until the next call with the same slot on that thread.
  * */

@@ -145,3 +145,12 @@ void tm_loop_next(tm_loop *loop)
         loop->index[d] = 0;
     }
 }
+
+void tm_loop_seek(tm_loop *loop, int64_t run)
+{
+    for (int d = 1; d < loop->rank; run /= loop->extent[d++]) {
+        loop->index[d] = run % loop->extent[d];
+        for (int k = 0; k < loop->n; k++)
+            loop->at[k] += loop->stride[k][d] * loop->index[d];
+    }
+}

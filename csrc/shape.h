@@ -41,5 +41,7 @@ typedef struct {
 } tm_loop;
 void tm_loop_start(tm_loop *loop, const tm_node *result, int n, tm_node *const *operands);
 void tm_loop_next(tm_loop *loop);
+/* From the start on to the given run. */
+void tm_loop_seek(tm_loop *loop, int64_t run);
 
 #endif

@@ -2,8 +2,10 @@
 #include "error.h"
 #include "op.h"
 #include "parallel.h"
+#include "record.h"
 #include "shape.h"
 #include "tinyml.h"
+#include "update.h"
 
 #include <math.h>
 #include <string.h>
@@ -57,19 +59,16 @@ static void run_task(void *context, int64_t task)
     s->rule->kernel[s->parameter->dtype](left < TASK ? left : TASK, s->data + at, s->gradient + at, states, s->hyper);
 }
 
-int tm_update(tm_ref rule_ref, const tm_ref *parameter_refs, int n, const tm_ref *state_refs, const double *hyper)
+void tm_update_run(const tm_update_rule *rule, tm_node *const *parameters, int n, tm_node *const *states,
+                   const double *hyper)
 {
-    const tm_update_rule *rule = (const tm_update_rule *)rule_ref;
-    tm_node *const *parameters = (tm_node *const *)parameter_refs, *const *state = (tm_node *const *)state_refs;
-    if (check(rule, parameters, n, state))
-        return -1;
     for (int i = 0; i < n; i++) {
         tm_node *p = parameters[i];
         if (!p->has_grad)
             continue;
         step s = {.rule = rule, .hyper = hyper, .parameter = p, .data = tm_data(p), .gradient = tm_grad_data(p)};
         for (int k = 0; k < rule->n_states; k++)
-            s.states[k] = tm_data(state[(size_t)k * (size_t)n + (size_t)i]);
+            s.states[k] = tm_data(states[(size_t)k * (size_t)n + (size_t)i]);
         if (rule->n_states)
             ++*(double *)s.states[0];
         if (p->size <= TASK)
@@ -77,7 +76,16 @@ int tm_update(tm_ref rule_ref, const tm_ref *parameter_refs, int n, const tm_ref
         else
             tm_parallel((p->size + TASK - 1) / TASK, run_task, &s);
     }
-    return 0;
+}
+
+int tm_update(tm_ref rule_ref, const tm_ref *parameter_refs, int n, const tm_ref *state_refs, const double *hyper)
+{
+    const tm_update_rule *rule = (const tm_update_rule *)rule_ref;
+    tm_node *const *parameters = (tm_node *const *)parameter_refs, *const *states = (tm_node *const *)state_refs;
+    if (check(rule, parameters, n, states))
+        return -1;
+    tm_update_run(rule, parameters, n, states, hyper);
+    return tm_recording ? tm_record_update(rule, parameters, n, states, hyper) : 0;
 }
 
 /* What the norm adds up, in double and in several sums, so that neither many elements nor large ones lose digits. */
@@ -146,31 +154,44 @@ static void scale_gradient(tm_node *x, double factor)
             ((double *)g)[i] *= factor;
 }
 
-double tm_clip_grad_norm(const tm_ref *parameters, int n, double max_norm, double norm_type)
+void tm_clip_norm_run(tm_node *norm, tm_node *const *nodes, int n, double max_norm, double norm_type)
 {
-    tm_node *const *nodes = (tm_node *const *)parameters;
-    if (!(max_norm >= 0))
-        return tm_fail(TM_VALUE_ERROR, "clip_grad_norm_: max_norm is %g, expected 0 or more", max_norm);
-    if (!(norm_type > 0))
-        return tm_fail(TM_VALUE_ERROR, "clip_grad_norm_: norm_type is %g, expected a positive number or inf", norm_type);
     total t = {.undefined = 0};
     for (int i = 0; i < n; i++)
         if (nodes[i]->has_grad)
             add_gradient(&t, nodes[i], norm_type);
-    const double norm = norm_of(&t, norm_type), factor = max_norm / (norm + 1e-6);
+    norm->data.f64 = norm_of(&t, norm_type);
+    const double factor = max_norm / (norm->data.f64 + 1e-6);
     if (max_norm < INFINITY && !(factor >= 1)) /* a nan spreads, as in PyTorch */
         for (int i = 0; i < n; i++)
             if (nodes[i]->has_grad)
                 scale_gradient(nodes[i], factor);
-    return norm;
 }
 
-int tm_clip_grad_value(const tm_ref *parameters, int n, double clip_value)
+tm_ref tm_clip_grad_norm(const tm_ref *parameters, int n, double max_norm, double norm_type)
 {
-    if (!(clip_value >= 0))
-        return tm_fail(TM_VALUE_ERROR, "clip_grad_value_: clip_value is %g, expected 0 or more", clip_value);
+    tm_node *const *nodes = (tm_node *const *)parameters;
+    tm_node *norm = NULL;
+    if (!(max_norm >= 0))
+        tm_fail(TM_VALUE_ERROR, "clip_grad_norm_: max_norm is %g, expected 0 or more", max_norm);
+    else if (!(norm_type > 0))
+        tm_fail(TM_VALUE_ERROR, "clip_grad_norm_: norm_type is %g, expected a positive number or inf", norm_type);
+    else
+        norm = tm_scalar_new(&tm_leaf_op, 0);
+    if (!norm)
+        return 0;
+    tm_clip_norm_run(norm, nodes, n, max_norm, norm_type);
+    if (tm_recording && tm_record_clip_norm(norm, nodes, n, max_norm, norm_type)) {
+        tm_node_release(norm);
+        return 0;
+    }
+    return (tm_ref)norm;
+}
+
+void tm_clip_value_run(tm_node *const *nodes, int n, double clip_value)
+{
     for (int i = 0; i < n; i++) {
-        tm_node *x = (tm_node *)parameters[i];
+        tm_node *x = nodes[i];
         if (!x->has_grad)
             continue;
         void *g = tm_grad_data(x);
@@ -187,5 +208,13 @@ int tm_clip_grad_value(const tm_ref *parameters, int n, double clip_value)
             }
         }
     }
-    return 0;
+}
+
+int tm_clip_grad_value(const tm_ref *parameters, int n, double clip_value)
+{
+    tm_node *const *nodes = (tm_node *const *)parameters;
+    if (!(clip_value >= 0))
+        return tm_fail(TM_VALUE_ERROR, "clip_grad_value_: clip_value is %g, expected 0 or more", clip_value);
+    tm_clip_value_run(nodes, n, clip_value);
+    return tm_recording ? tm_record_clip_value(nodes, n, clip_value) : 0;
 }

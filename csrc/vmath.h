@@ -157,11 +157,12 @@ INLINE REAL FN(tanh)(REAL x) {
 }
 
 /* With t = e^-|x| and q = t / (1 + t): 1 / (1 + t) = 1 - q, and for x < 0, t / (1 + t) = t - t q. So no power
- * is above 1, the left tail keeps its digits, and the errors of q enter damped. */
+ * is above 1, the left tail keeps its digits, and the errors of q enter damped. (To multiply a selected factor would
+ * leave it to gcc whether t - t q is fused, and it decides one way in a vector and the other in the rest of a loop.) */
 INLINE REAL FN(sigmoid)(REAL x) {
     const REAL z = LIBM(fabs)(x), inside = FN(exp_inside)(-z), t = z > -EXP_ZERO ? 0 : inside;
-    const REAL limit = x < 0 ? t : 1;
-    return limit - limit * (t / (1 + t));
+    const REAL q = t / (1 + t);
+    return x < 0 ? t - t * q : 1 - q;
 }
 
 /* erf z = 1 - e^-g with g(z) = -log(1 - erf z) = z + z H(z), smooth from 0 to ERF_ONE; the larger g, the less

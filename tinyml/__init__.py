@@ -1,6 +1,6 @@
 """tinyml: a small C-accelerated autograd engine; scalars (Value) and arrays (Tensor) are the same node in one graph."""
 
-from tinyml import data, errors, nn, optim, train
+from tinyml import data, errors, func, nn, optim, train
 from tinyml._config import get_num_threads, set_num_threads, show_config
 from tinyml._core import empty_cache, live_nodes
 from tinyml._creation import (
@@ -46,6 +46,7 @@ from tinyml.functions import (
     tanh,
     where,
 )
+from tinyml.program import compile
 from tinyml.tensor import Tensor, tensor
 from tinyml.value import Value
 
@@ -62,6 +63,7 @@ __all__ = [
     "bool",
     "cat",
     "clamp",
+    "compile",
     "concat",
     "cos",
     "data",
@@ -77,6 +79,7 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
+    "func",
     "get_num_threads",
     "gradcheck",
     "int64",

@@ -27,7 +27,7 @@ ffibuilder.cdef("\n".join(line for line in (CSRC / "tinyml.h").read_text().split
 ffibuilder.set_source(
     "tinyml._engine",
     '#include "tinyml.h"',
-    sources=[f"csrc/{source.name}" for source in sorted(CSRC.glob("*.c"))],
+    sources=[f"csrc/{source.relative_to(CSRC)}" for source in sorted(CSRC.rglob("*.c"))],
     include_dirs=["csrc"],
     depends=[f"csrc/{header.relative_to(CSRC)}" for header in sorted(CSRC.rglob("*.h"))],
     extra_compile_args=FLAGS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from tinyml._engine import ffi, lib
 from tinyml.errors import (
@@ -16,6 +16,9 @@ from tinyml.errors import (
     ShapeError,
     TinymlError,
 )
+
+if TYPE_CHECKING:
+    from tinyml._dtypes import Array
 
 # In the order of tm_error_kind in csrc/error.h.
 _EXCEPTIONS: tuple[type[TinymlError], ...] = (
@@ -105,11 +108,23 @@ def apply(op: int, inputs: Sequence[int], attributes: Sequence[float] = ()) -> i
     return ref or fail()
 
 
-def apply_rows(op: int, inputs: Sequence[int], rows: int, attributes: Sequence[float] = ()) -> list[int]:
-    """Applies an op to each of `rows` equal runs of the inputs."""
-    results = ffi.new("tm_ref[]", rows)
-    check_status(lib.tm_apply_rows(op, inputs, rows, len(inputs) // rows, attributes, len(attributes), results))
-    return list(results)
+def apply_layers(
+    op: int,
+    inputs: Sequence[int],
+    own: Sequence[Any],
+    n_own: Sequence[int],
+    rows: Sequence[int],
+    attributes: Sequence[float],
+) -> tuple[list[int], int]:
+    """Applies an op in layers, see csrc/tinyml.h; own: what refs() makes. The last results, their largest rank."""
+    results = ffi.new("tm_ref[]", rows[-1])
+    n = len(rows)
+    rank: int = lib.tm_apply_layers(
+        op, inputs, len(inputs), n, own, n_own, rows, attributes, len(attributes) // n, results
+    )
+    if rank < 0:
+        fail()
+    return list(results), rank
 
 
 def leaf(dtype: int, shape: Sequence[int], data: Any, requires_grad: bool) -> int:
@@ -167,8 +182,9 @@ def assign(ref: int, source: int) -> None:
 
 def grad(ref: int) -> int:
     """A leaf over the node's gradient, or 0."""
-    gradient: int = lib.tm_grad(ref)
-    return gradient
+    gradient = ffi.new("tm_ref *")
+    check_status(lib.tm_grad(ref, gradient))
+    return int(gradient[0])
 
 
 def set_grad(ref: int, gradient: int) -> None:
@@ -183,7 +199,7 @@ def refs(nodes: Sequence[int]) -> Any:
 
 def zero_grad(nodes: Any) -> None:
     """Clears the gradients of an array of references."""
-    lib.tm_zero_grad(nodes, len(nodes))
+    check_status(lib.tm_zero_grad(nodes, len(nodes)))
 
 
 def update_rule(name: str) -> int:
@@ -196,17 +212,143 @@ def update(rule: int, parameters: Any, state: Any, hyper: Sequence[float]) -> No
     check_status(lib.tm_update(rule, parameters, len(parameters), state, hyper))
 
 
-def clip_grad_norm(parameters: Any, max_norm: float, norm_type: float) -> float:
-    """Scales gradients to a joint norm; the norm before."""
-    norm: float = lib.tm_clip_grad_norm(parameters, len(parameters), max_norm, norm_type)
-    if norm < 0:
-        fail()
-    return norm
+def clip_grad_norm(parameters: Any, max_norm: float, norm_type: float) -> int:
+    """Scales gradients to a joint norm; the norm before, as a 0-d node."""
+    return check(lib.tm_clip_grad_norm(parameters, len(parameters), max_norm, norm_type))
 
 
 def clip_grad_value(parameters: Any, clip_value: float) -> None:
     """Clamps gradients elementwise."""
     check_status(lib.tm_clip_grad_value(parameters, len(parameters), clip_value))
+
+
+def allocations() -> int:
+    """How many blocks and buffers the calling thread has taken from its pool so far."""
+    count: int = lib.tm_allocations()
+    return count
+
+
+def copy(ref: int) -> int:
+    """A leaf with a copy of a node's data."""
+    return check(lib.tm_copy(ref))
+
+
+# -- recording and replay
+
+is_recorded: Callable[[Ref], int] = lib.tm_is_recorded
+program_call: Callable[[Ref, Any, Any, Any], int] = lib.tm_program_call
+program_call1: Callable[[Ref, Any, Any], Ref] = lib.tm_program_call1
+program_leave: Callable[[Ref], None] = lib.tm_program_leave
+program_free: Callable[[Ref], None] = lib.tm_program_free
+NULL: Any = ffi.NULL
+
+
+def record_start() -> int:
+    """A program that records what this thread does from here on."""
+    return check(lib.tm_record_start())
+
+
+def record_input(argument: int) -> int:
+    """The input of the program being recorded that stands for an argument."""
+    return check(lib.tm_record_input(argument))
+
+
+def record_stop(results: Sequence[int]) -> None:
+    """Ends the recording."""
+    check_status(lib.tm_record_stop(results, len(results)))
+
+
+def program_escaped(program: int) -> int:
+    """How many results of the recording Python still holds."""
+    escaped: int = lib.tm_program_escaped(program)
+    if escaped < 0:
+        fail()
+    return escaped
+
+
+def program_rewrite(program: int, passes: int) -> None:
+    """Applies passes, by their bits."""
+    check_status(lib.tm_program_rewrite(program, passes))
+
+
+def program_set_hyper(program: int, update: int, hyper: Sequence[float]) -> None:
+    """Hyperparameters for the i-th update of the program."""
+    lib.tm_program_set_hyper(program, update, hyper)
+
+
+def new_refs(n: int) -> Any:
+    """Room for n references."""
+    return ffi.new("tm_ref[]", n)
+
+
+def program_enter(program: int, arguments: Sequence[int], numbers: Any) -> bool:
+    """Binds arguments for many replays; False when they do not fit."""
+    status: int = lib.tm_program_enter(program, arguments, numbers)
+    if status < 0:
+        fail()
+    return status == 0
+
+
+def program_over(
+    program: int,
+    first: int,
+    n: int,
+    seconds: float,
+    outputs: Sequence[Array],
+    sources: Sequence[Array | None] | None = None,
+    order: Array | None = None,
+) -> int:
+    """Up to n replays in about so many seconds; how many have been done. See csrc/tinyml.h."""
+    rows = [ffi.cast("void *", output.ctypes.data) for output in outputs]
+    arrays: Any = ffi.NULL
+    if sources is not None:
+        arrays = [ffi.NULL if a is None else ffi.cast("void *", a.ctypes.data) for a in sources]
+    indices: Any = ffi.NULL if order is None else ffi.cast("int64_t *", order.ctypes.data)
+    done: int = lib.tm_program_over(program, first, n, seconds, rows, arrays, indices)
+    if done < 0:
+        fail()
+    return done
+
+
+class StepView(NamedTuple):
+    """A step as it is printed. ref: the node it is about, or 0; nodes: how many, where it is about several."""
+
+    kind: str
+    rule: str
+    ref: int
+    nodes: int
+    inside: list[StepView]
+
+
+def program_view(program: int) -> list[StepView]:
+    """The steps of a program; the references are the program's own."""
+
+    def view(step: int, inside: int) -> StepView:
+        count = lib.tm_program_inside(program, step) if inside < 0 else 0
+        return StepView(
+            ffi.string(lib.tm_step_kind_name(program, step, inside)).decode(),
+            ffi.string(lib.tm_step_rule_name(program, step, inside)).decode(),
+            lib.tm_step_node(program, step, inside),
+            lib.tm_step_nodes(program, step, inside),
+            [view(step, i) for i in range(count)],
+        )
+
+    return [view(step, -1) for step in range(lib.tm_program_steps(program))]
+
+
+def program_bytes(program: int) -> int:
+    """The bytes of the arrays that a program's nodes have."""
+    size: int = lib.tm_program_bytes(program)
+    if size < 0:
+        fail()
+    return size
+
+
+def program_profile(program: int, replays: int) -> list[float]:
+    """The seconds of each step, the fastest of so many replays."""
+    seconds = ffi.new("double[]", max(1, lib.tm_program_steps(program)))
+    check_status(lib.tm_program_profile(program, replays, seconds))
+    return list(seconds)
 
 
 def set_num_threads(n: int) -> None:

@@ -3,12 +3,14 @@ masks."""
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
-from tinyml import _core
+from tinyml import _core, _recording
 from tinyml._dtypes import int64
 
-_generator = np.random.default_rng()
+_generator: np.random.Generator | None = None  # made when it is needed: NumPy's random module is slow to import
 
 
 def _counter(seed: int) -> int:
@@ -16,7 +18,7 @@ def _counter(seed: int) -> int:
     return _core.leaf(int64.code, (2,), np.array([seed, 0], dtype=np.int64), False)
 
 
-_c_generator = _counter(int(_generator.integers(2**63)))
+_c_generator = _counter(int.from_bytes(os.urandom(8), "little") >> 1)
 
 
 def manual_seed(seed: int) -> None:
@@ -29,14 +31,22 @@ def manual_seed(seed: int) -> None:
     >>> tinyml.rand(2).tolist() == first
     True
     """
-    global _generator, _c_generator
+    global _generator
     _generator = np.random.default_rng(seed)
-    _core.release(_c_generator)
-    _c_generator = _counter(int(_generator.integers(2**63)))
+    fresh = _counter(int(_generator.integers(2**63)))
+    try:
+        _core.assign(_c_generator, fresh)  # in place, because recorded programs hold on to the node
+    finally:
+        _core.release(fresh)
 
 
 def generator() -> np.random.Generator:
     """The generator in use. Do not keep it: manual_seed replaces it."""
+    global _generator
+    if _recording.active is not None:
+        _recording.draw()
+    if _generator is None:
+        _generator = np.random.default_rng()
     return _generator
 
 

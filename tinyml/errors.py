@@ -29,5 +29,9 @@ class GraphError(TinymlError, RuntimeError):
     """A request that this graph cannot answer, such as a gradient of a node that has none."""
 
 
+class FrozenWarning(UserWarning):
+    """Something read while a function was being recorded, which its replays will not read again."""
+
+
 class DataError(TinymlError, ValueError):
     """A data file that is corrupt, truncated or of another kind."""

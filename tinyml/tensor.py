@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from tinyml import _core, _index
+from tinyml import _core, _index, _recording
 from tinyml._core import apply1_with, fail
 from tinyml._dtypes import (
     DTYPES,
@@ -165,6 +165,8 @@ class Tensor(Arithmetic):
         """The number in a tensor of one element. Raises ArgumentError for any other."""
         if _core.size(self._ref) != 1:
             raise ArgumentError(f"item: got {self.numel()} elements, expected 1; use .tolist() or .numpy()")
+        if _recording.active is not None:
+            _recording.look(self._ref, "reading a tensor's number (.item(), float(), int(), bool())")
         code = _core.dtype_of(self._ref)
         if code == int64.code:
             return _core.item_int(self._ref)
@@ -177,6 +179,8 @@ class Tensor(Arithmetic):
 
     def _array(self) -> Array:
         """A NumPy view of the data, gradient or not."""
+        if _recording.active is not None:
+            _recording.look(self._ref, "reading a tensor's numbers (.numpy(), .tolist(), printing)")
         return np.asarray(_Memory(self))
 
     def numpy(self) -> Array:
@@ -235,6 +239,8 @@ class Tensor(Arithmetic):
         if not (_core.is_leaf(self._ref) or _core.retains_grad(self._ref)):
             return None
         ref = _core.grad(self._ref)
+        if not ref and _recording.active is not None:
+            _recording.look(self._ref, "finding no .grad")
         return Tensor._wrap(ref) if ref else None
 
     @grad.setter

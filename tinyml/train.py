@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+import numpy as np
+
 import tinyml
-from tinyml.errors import ArgumentError, DTypeError, ShapeError
+from tinyml._dtypes import Array
+from tinyml._interrupt import CtrlC
+from tinyml.data import DataLoader
+from tinyml.data._batches import Batches
+from tinyml.errors import ArgumentError, DTypeError, FrozenWarning, ShapeError
 from tinyml.nn import Module
+from tinyml.optim import Optimizer as RecordableOptimizer
+from tinyml.program import Compiled, Rows
 from tinyml.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -127,6 +135,12 @@ class _Totals:
         self._loss += loss * count
         self._metric += metric * count
 
+    def add_many(self, counts: Array, losses: Array, metrics: Array | None) -> None:
+        """Counts several batches."""
+        self.samples += int(counts.sum())
+        self._loss += float(counts @ losses)
+        self._metric += math.nan if metrics is None else float(counts @ metrics)
+
     def means(self, op: str) -> Evaluation:
         """The means; ArgumentError when there was nothing."""
         if not self.samples:
@@ -138,21 +152,21 @@ class _Totals:
         return Evaluation(self._loss / self.samples, self._metric / self.samples)
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The share of samples whose largest logit stands at their label.
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The share of samples whose largest logit stands at their label, as a 0-d float32 tensor.
 
     logits: (..., classes), labels: int64 of shape (...). Raises ShapeError when they do not fit.
 
     >>> accuracy(tinyml.tensor([[0.1, 0.9], [0.8, 0.2]]), tinyml.tensor([1, 1]))
-    0.5
+    tensor(0.5)
     """
     if labels.shape != logits.shape[:-1]:
         raise ShapeError(
             f"accuracy: got logits of shape {logits.shape} and labels of shape {labels.shape}, "
             f"expected labels of shape {logits.shape[:-1]}, one class number for each row"
         )
-    hits: float = (logits.argmax(-1) == labels).float().mean().item()
-    return hits
+    hits: Tensor = logits.argmax(-1) == labels
+    return hits.float().mean()
 
 
 def evaluate(model: Model, loader: Loader, loss_fn: Loss | None = None, metric: Metric | None = accuracy) -> Evaluation:
@@ -169,7 +183,8 @@ def evaluate(model: Model, loader: Loader, loss_fn: Loss | None = None, metric: 
     totals = _Totals()
     with _mode(model, training=False), tinyml.no_grad():
         for batch in loader:
-            inputs, targets, count = _parts("evaluate", batch)
+            count = _samples("evaluate", batch)
+            inputs, targets = batch[:-1], batch[-1]
             outputs = model(*inputs)
             loss = math.nan if loss_fn is None else float(loss_fn(outputs, targets))
             totals.add(count, loss, math.nan if metric is None else float(metric(outputs, targets)))
@@ -188,8 +203,14 @@ def fit(
     progress: bool = True,
     unit: str = "samples",
     callback: Callable[[History], object] | None = None,
+    compiled: bool = True,
 ) -> History:
     """Trains a model: for every batch of every epoch the loss, its gradients and an optimizer step.
+
+    The step is recorded at its first batch and replayed from then on (tinyml.compile), with the same numbers bit for
+    bit; a DataLoader over a TensorDataset is gathered in C. compiled=False runs Python in every step instead: for a
+    model, loss or metric whose Python does something else from step to step. Where that can be seen, or the optimizer
+    is not one of tinyml.optim, steps are not compiled anyhow.
 
     train_loader: a DataLoader, or a list of batches such as [(x, y)]. validation: another one, on
     which the model is evaluated after each epoch. metric: for example `accuracy`, shown beside the
@@ -216,24 +237,26 @@ def fit(
         raise ArgumentError(f"fit: got {epochs} epochs, expected 0 or more")
     history = History(getattr(metric, "__name__", "metric"), unit)
 
-    def step(inputs: Sequence[Tensor], targets: Tensor) -> tuple[float, float]:
+    def step(*batch: Tensor) -> Any:
         # A function of its own, so that a step's graph is gone before the next one is built.
+        inputs, targets = batch[:-1], batch[-1]
         outputs = model(*inputs)
         loss = loss_fn(outputs, targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return loss.item(), (math.nan if metric is None else float(metric(outputs.detach(), targets)))
+        return loss if metric is None else (loss, metric(outputs.detach(), targets))
 
-    with _CtrlC() as ctrl_c, _Bars(progress, epochs, train_loader) as bars:
+    steps = _Steps(step, train_loader, compiled and _recordable(optimizer))
+    with CtrlC() as ctrl_c, _Bars(progress, epochs, train_loader) as bars:
         try:
             for number in range(1, epochs + 1):
                 bar = bars.start(number)
                 with _mode(model, training=True):
-                    epoch = _train(step, ctrl_c.watch(train_loader), history, bar)
+                    epoch = _train(steps, ctrl_c, history, bar)
                 history.epochs.append(epoch)
                 if validation is not None:
-                    held_out = evaluate(model, ctrl_c.watch(validation), loss_fn, metric)
+                    held_out = evaluate(model, _watched(validation, ctrl_c), loss_fn, metric)
                     epoch = epoch._replace(validation_loss=held_out.loss, validation_metric=held_out.metric)
                     history.epochs[-1] = epoch
                 bars.end(history._shown(epoch))
@@ -246,12 +269,76 @@ def fit(
     return history
 
 
-def _train(
-    step: Callable[[Sequence[Tensor], Tensor], tuple[float, float]],
-    batches: Loader,
-    history: History,
-    bar: tqdm[Any] | None,
-) -> Epoch:
+def _watched(loader: Loader, ctrl_c: CtrlC) -> Iterator[Sequence[Tensor]]:
+    """The loader's batches, until Ctrl-C."""
+    for batch in loader:
+        yield batch
+        ctrl_c.check()
+
+
+def _recordable(optimizer: Optimizer) -> bool:
+    """Whether all that a step of the optimizer does is recorded: one with a step of its own may count in Python."""
+    return isinstance(optimizer, RecordableOptimizer) and type(optimizer).step is RecordableOptimizer.step
+
+
+class _Steps:
+    """Runs the steps of epochs: in C over the arrays of a loader, or batch by batch, recorded or not."""
+
+    def __init__(self, step: Callable[..., Any], loader: Loader, compiled: bool) -> None:
+        self._step = step
+        self._loader = loader
+        self._frozen: list[str] = []
+        self._compiled: Compiled | None = None
+        self._batches: Batches | None = None
+        if compiled:
+            self._compiled = Compiled(step, report=self._note)
+            if type(loader) is DataLoader:
+                self._batches = loader.batches()
+
+    def _note(self, file: str, line: int, _: str) -> None:
+        self._frozen.append(f"{file}, line {line}")
+
+    def epoch(self) -> Iterator[tuple[Array, Array, Array | None]]:
+        """The samples, losses and metrics of the steps of an epoch, a few steps or one at a time."""
+        batches, order, done = self._batches, None, 0
+        if batches is None:
+            yield from map(self._single, self._loader)
+            return
+        order = batches.order()
+        counts, rows = batches.counts, Rows(len(batches))
+        if self._compiled is not None:
+            for reached in self._compiled.epoch(batches, order, rows):
+                losses, *metrics = [output[done:reached] for output in rows.outputs]
+                yield counts[done:reached], losses, metrics[0] if metrics else None
+                done = reached
+                if self._give_up():
+                    break
+        for i in range(done, len(batches)):
+            yield self._single(batches.batch(order, i))
+
+    def _single(self, batch: Sequence[Tensor]) -> tuple[Array, Array, Array | None]:
+        """One step."""
+        count = _samples("fit", batch)
+        result = (self._compiled or self._step)(*batch)
+        self._give_up()
+        loss, metric = result if isinstance(result, tuple) else (result, None)
+        metrics = None if metric is None else np.array([float(metric)])
+        return np.array([count]), np.array([loss.item()]), metrics
+
+    def _give_up(self) -> bool:
+        """Whether recording is not for this step, as it would freeze something; what has been done so far is right."""
+        if self._frozen and self._compiled is not None:
+            self._compiled = None
+            warnings.warn(
+                f"fit: the step reads numbers of tensors ({self._frozen[0]}), so it is not compiled; a metric may "
+                "return a 0-d tensor instead; compiled=False silences this",
+                FrozenWarning,
+                stacklevel=5,
+            )
+        return self._compiled is None
+
+
+def _train(steps: _Steps, ctrl_c: CtrlC, history: History, bar: tqdm[Any] | None) -> Epoch:
     """An epoch of steps."""
     totals = _Totals()
     start = time.perf_counter()
@@ -261,27 +348,25 @@ def _train(
         seconds = max(time.perf_counter() - start, 1e-9)
         return Epoch(loss, metric, seconds=seconds, samples_per_second=totals.samples / seconds)
 
-    for batch in batches:
-        inputs, targets, count = _parts("fit", batch)
-        loss, metric = step(inputs, targets)
-        history.losses.append(loss)
-        totals.add(count, loss, metric)
-        if bar is not None and bar.update():  # it has just been drawn: a new text for the next time
+    for counts, losses, metrics in steps.epoch():
+        history.losses += losses.tolist()
+        totals.add_many(counts, losses, metrics)
+        if bar is not None and bar.update(len(losses)):  # it has just been drawn: a new text for the next time
             bar.set_postfix_str(history._shown(so_far()), refresh=False)
+        ctrl_c.check()
     return so_far()
 
 
-def _parts(op: str, batch: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor, int]:
-    """A batch's inputs, its target and its number of samples."""
+def _samples(op: str, batch: Sequence[Tensor]) -> int:
+    """The number of samples of a batch, which is a tuple of inputs and a target."""
     if not isinstance(batch, tuple | list) or len(batch) < 2:
         parts = _counted(len(batch), "part") if isinstance(batch, tuple | list) else ""
         raise DTypeError(
             f"{op}: got a batch of {parts or type(batch).__name__}, expected a tuple "
             "(input, target); for one pair of tensors give [(x, y)]"
         )
-    targets = batch[-1]
-    shape = targets.shape
-    return batch[:-1], targets, shape[0] if shape else 1
+    shape = batch[-1].shape
+    return shape[0] if shape else 1
 
 
 @contextmanager
@@ -333,43 +418,3 @@ class _Bars:
             self._bar.set_postfix_str(text, refresh=False)
             if not self._single:
                 self._bar.close()
-
-
-class _CtrlC:
-    """Holds Ctrl-C back until a step is complete; the second one raises at once.
-
-    A KeyboardInterrupt out of nowhere could leave half the parameters updated, and would be lost
-    where Python ignores exceptions, such as in the release of a tensor.
-    """
-
-    def __init__(self) -> None:
-        self._pressed = False
-        self._installed = False
-
-    def __enter__(self) -> _CtrlC:
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            try:
-                signal.signal(signal.SIGINT, self._press)
-                self._installed = True
-            except ValueError:  # not the main thread, which alone receives signals
-                pass
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _press(self, *_: object) -> None:
-        self._pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def check(self) -> None:
-        """Raises the KeyboardInterrupt that was held back."""
-        if self._pressed:
-            raise KeyboardInterrupt
-
-    def watch(self, loader: Loader) -> Iterator[Sequence[Tensor]]:
-        """The loader's batches, until Ctrl-C."""
-        for batch in loader:
-            yield batch
-            self.check()

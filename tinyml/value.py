@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml import _core
+from tinyml import _core, _recording
 from tinyml._core import item
 from tinyml._node import Arithmetic, Node
 from tinyml.errors import DTypeError
@@ -57,6 +57,8 @@ class Value(Arithmetic):
     @property
     def data(self) -> float:
         """The number. Assignable; graphs already built see the new number in their next backward."""
+        if _recording.active is not None:
+            _recording.look(self._ref, "reading a Value's number (.data, float(), a comparison, printing)")
         return item(self._ref)
 
     @data.setter
@@ -67,6 +69,8 @@ class Value(Arithmetic):
     @property
     def grad(self) -> float:
         """The gradient that backward() left here; 0.0 before. Assignable."""
+        if _recording.active is not None:
+            _recording.look(self._ref, "reading a Value's .grad as a number")
         return _core.grad_item(self._ref)
 
     @grad.setter
@@ -83,7 +87,7 @@ class Value(Arithmetic):
 
     def item(self) -> float:
         """The number."""
-        return item(self._ref)
+        return self.data
 
     @property
     def _prev(self) -> set[Value]:
@@ -97,7 +101,7 @@ class Value(Arithmetic):
         return _SYMBOLS.get(name, name)
 
     def __float__(self) -> float:
-        return item(self._ref)
+        return self.data
 
     def __int__(self) -> int:
         return int(self.data)

@@ -15,6 +15,9 @@
 #include "scalars.h"
 #include "dropout.h"
 #include "update.h"
+#if REAL_IS_F64
+#include "tape.h"
+#endif
 #undef REAL
 #undef FN
 #undef REAL_IS_F32

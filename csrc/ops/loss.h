@@ -110,67 +110,81 @@ static int64_t count_labels(tm_node *y, int64_t classes)
 
 #elif REAL_IS_FLOAT
 
+/* What the rows of cross_entropy share. */
+typedef struct {
+    double scale;
+    REAL everywhere, at_label; /* the target, scaled */
+} FN(cross_entropy);
+
 /* The smoothed target gives every class smoothing / C and the label 1 - smoothing more. With p = e / sum and
  * z = x - max, the loss is log(sum) minus the target's mean of z, and its derivative p minus the target. */
-static int FN(cross_entropy_forward)(tm_node *y)
+static double FN(cross_entropy_strip)(const strip_work *work, strip s)
 {
-    const int axis = class_axis(y->in[0]), reduction = (int)tm_attr(y)[0];
+    tm_node *y = work->node;
+    const FN(cross_entropy) *shared = work->made;
     const double smoothing = tm_attr(y)[2];
     const REAL *restrict x = tm_data(y->in[0]);
     const int64_t *labels = tm_data(y->in[1]);
-    strip s = strips_along(y->in[0], axis);
-    const int64_t counted = count_labels(y, s.n);
+    REAL *restrict d = tm_saved(y), *to = tm_data(y), max[STRIP], factor[STRIP], less[STRIP];
+    double sum[STRIP], z_sum[STRIP], total = 0;
+    FN(exp_strip)(s, x, d, max, sum, smoothing ? z_sum : NULL);
+    for (int64_t q = 0; q < s.count; q++) {
+        const int64_t label = labels[s.first + q];
+        double loss = 0;
+        factor[q] = less[q] = 0;
+        if (!ignored(y, label)) {
+            const REAL z = x[s.at + q * s.row_step + label * s.step] - max[q];
+            const double elsewhere = smoothing ? smoothing * z_sum[q] / (double)s.n : 0;
+            loss = FN(log)((REAL)sum[q]) - (1 - smoothing) * z - elsewhere;
+            factor[q] = (REAL)(shared->scale / sum[q]);
+            less[q] = shared->everywhere;
+        }
+        total += loss;
+        if (tm_attr(y)[0] == LOSS_NONE)
+            to[s.first + q] = (REAL)loss;
+    }
+    FOR_STRIP(s, d[i] = FLOW(factor[q], d[i]) - less[q]);
+    for (int64_t q = 0; q < s.count; q++)
+        if (!ignored(y, labels[s.first + q]))
+            d[s.at + q * s.row_step + labels[s.first + q] * s.step] -= shared->at_label;
+    return total;
+}
+
+static int FN(cross_entropy_forward)(tm_node *y)
+{
+    const int axis = class_axis(y->in[0]), reduction = (int)tm_attr(y)[0];
+    const int64_t classes = tm_shape(y->in[0])[axis], counted = count_labels(y, classes);
     if (counted < 0)
         return -1;
-    const double scale = reduction == LOSS_MEAN ? 1 / (double)counted : 1;
-    const REAL everywhere = (REAL)(scale * smoothing / (double)s.n);
-    const REAL at_label = (REAL)(scale * (1 - smoothing));
-    REAL *restrict d = tm_saved(y), *to = tm_data(y), max[STRIP], factor[STRIP], less[STRIP];
-    double total = 0;
-    while (next_strip(&s)) {
-        double sum[STRIP], z_sum[STRIP];
-        FN(exp_strip)(s, x, d, max, sum, smoothing ? z_sum : NULL);
-        for (int64_t q = 0; q < s.count; q++) {
-            const int64_t label = labels[s.first + q];
-            double loss = 0;
-            factor[q] = less[q] = 0;
-            if (!ignored(y, label)) {
-                const REAL z = x[s.at + q * s.row_step + label * s.step] - max[q];
-                const double elsewhere = smoothing ? smoothing * z_sum[q] / (double)s.n : 0;
-                loss = FN(log)((REAL)sum[q]) - (1 - smoothing) * z - elsewhere;
-                factor[q] = (REAL)(scale / sum[q]);
-                less[q] = everywhere;
-            }
-            total += loss;
-            if (reduction == LOSS_NONE)
-                to[s.first + q] = (REAL)loss;
-        }
-        FOR_STRIP(s, d[i] = FLOW(factor[q], d[i]) - less[q]);
-        for (int64_t q = 0; q < s.count; q++)
-            if (!ignored(y, labels[s.first + q]))
-                d[s.at + q * s.row_step + labels[s.first + q] * s.step] -= at_label;
-    }
+    const double smoothing = tm_attr(y)[2], scale = reduction == LOSS_MEAN ? 1 / (double)counted : 1;
+    const FN(cross_entropy) shared = {.scale = scale,
+                                      .everywhere = (REAL)(scale * smoothing / (double)classes),
+                                      .at_label = (REAL)(scale * (1 - smoothing))};
+    strip_work work = {.run = FN(cross_entropy_strip), .node = y, .made = &shared};
+    const double total = each_strip(&work, y->in[0], axis);
     if (reduction != LOSS_NONE)
-        *to = (REAL)(reduction == LOSS_MEAN ? total / (double)counted : total);
+        *(REAL *)tm_data(y) = (REAL)(reduction == LOSS_MEAN ? total / (double)counted : total);
+    return 0;
+}
+
+/* A strip's rows have a dy each, or all have one. */
+static double FN(cross_entropy_flow)(const strip_work *work, strip s)
+{
+    const REAL *restrict d = tm_saved(work->node), *restrict dy = tm_grad_data(work->node);
+    const int64_t dy_step = tm_attr(work->node)[0] == LOSS_NONE;
+    REAL *restrict dx = work->dx, flows[STRIP];
+    const int add = work->add;
+    for (int64_t q = 0; q < s.count; q++)
+        flows[q] = dy[(s.first + q) * dy_step];
+    FOR_STRIP(s, dx[i] = FLOW(flows[q], d[i]) + (add ? dx[i] : 0));
     return 0;
 }
 
 static int FN(cross_entropy_backward)(tm_node *y)
 {
-    const int axis = class_axis(y->in[0]);
-    int add;
-    const REAL *restrict d = tm_saved(y), *restrict dy = tm_grad_data(y);
-    REAL *restrict dx = tm_grad_open(y->in[0], &add);
-    if (!dx)
-        return 0;
-    if (tm_attr(y)[0] == LOSS_NONE) {
-        for (strip s = strips_along(y->in[0], axis); next_strip(&s);)
-            FOR_STRIP(s, dx[i] = FLOW(dy[s.first + q], d[i]) + (add ? dx[i] : 0));
-        return 0;
-    }
-    const REAL flows = *dy;
-    for (int64_t i = 0; i < y->in[0]->size; i++)
-        dx[i] = FLOW(flows, d[i]) + (add ? dx[i] : 0);
+    strip_work work = {.run = FN(cross_entropy_flow), .node = y};
+    if ((work.dx = tm_grad_open(y->in[0], &work.add)))
+        each_strip(&work, y->in[0], class_axis(y->in[0]));
     return 0;
 }
 
@@ -186,7 +200,9 @@ static int FN(nll_loss_forward)(tm_node *y)
     REAL *to = tm_data(y);
     int64_t *places = tm_saved(y);
     double total = 0;
-    for (*places++ = counted; next_strip(&s);)
+    *places++ = counted;
+    for (int64_t number = 0, strips = strip_count(&s); number < strips; number++) {
+        take_strip(&s, number);
         for (int64_t q = 0; q < s.count; q++) {
             const int64_t label = labels[s.first + q];
             const int64_t place = ignored(y, label) ? -1 : s.at + q * s.row_step + label * s.step;
@@ -196,6 +212,7 @@ static int FN(nll_loss_forward)(tm_node *y)
             if (reduction == LOSS_NONE)
                 to[s.first + q] = loss;
         }
+    }
     if (reduction != LOSS_NONE)
         *to = (REAL)(reduction == LOSS_MEAN ? total / (double)counted : total);
     return 0;
@@ -218,15 +235,27 @@ static int FN(nll_loss_backward)(tm_node *y)
     return 0;
 }
 
-static int FN(mse_loss_forward)(tm_node *y)
+/* Parts of mse_loss: of its terms, or of one operand's gradient. */
+typedef struct {
+    tm_node *y;
+    int64_t part;
+    double total[TM_MAX_PARTS];
+    REAL *dx, scale;
+    int add;
+} FN(mse_work);
+
+static void FN(mse_part)(void *context, int64_t task)
 {
-    const int64_t size = y->in[0]->size;
-    const REAL *a = tm_data(y->in[0]), *b = tm_data(y->in[1]);
-    REAL *restrict to = tm_data(y);
+    FN(mse_work) *work = context;
+    tm_node *y = work->y;
+    const int64_t first = task * work->part, left = y->in[0]->size - first;
+    const int64_t size = left < work->part ? left : work->part;
+    const REAL *a = (REAL *)tm_data(y->in[0]) + first, *b = (REAL *)tm_data(y->in[1]) + first;
     if (tm_attr(y)[0] == LOSS_NONE) {
+        REAL *restrict to = (REAL *)tm_data(y) + first;
         for (int64_t i = 0; i < size; i++)
             to[i] = (a[i] - b[i]) * (a[i] - b[i]);
-        return 0;
+        return;
     }
     double total = 0;
     for (int64_t i = 0; i < size; i += STRIP) {
@@ -236,29 +265,58 @@ static int FN(mse_loss_forward)(tm_node *y)
             difference[j] = a[i + j] - b[i + j];
         total += FN(row_dot)(n, difference, difference);
     }
-    *to = (REAL)(tm_attr(y)[0] == LOSS_MEAN ? total / (double)size : total);
+    work->total[task] = total;
+}
+
+static int FN(mse_loss_forward)(tm_node *y)
+{
+    const int64_t size = y->in[0]->size;
+    FN(mse_work) work; /* set piece by piece: most totals stay unused */
+    work.y = y;
+    work.part = tm_part(size, TM_PART);
+    const int64_t parts = tm_parts(size, work.part);
+    tm_parallel_parts(parts, size, FN(mse_part), &work);
+    if (tm_attr(y)[0] == LOSS_NONE)
+        return 0;
+    double total = 0;
+    for (int64_t task = 0; task < parts; task++)
+        total += work.total[task];
+    *(REAL *)tm_data(y) = (REAL)(tm_attr(y)[0] == LOSS_MEAN ? total / (double)size : total);
     return 0;
+}
+
+static void FN(mse_flow)(void *context, int64_t task)
+{
+    const FN(mse_work) *work = context;
+    tm_node *y = work->y;
+    const int64_t first = task * work->part, left = y->in[0]->size - first;
+    const int64_t size = left < work->part ? left : work->part;
+    const REAL *a = (REAL *)tm_data(y->in[0]) + first, *b = (REAL *)tm_data(y->in[1]) + first, *dy = tm_grad_data(y);
+    REAL *restrict dx = work->dx + first;
+    const REAL scale = work->scale;
+    const int add = work->add;
+    if (tm_attr(y)[0] == LOSS_NONE) {
+        dy += first;
+        for (int64_t i = 0; i < size; i++)
+            dx[i] = FLOW(scale * dy[i], a[i] - b[i]) + (add ? dx[i] : 0);
+    } else {
+        const REAL flows = scale * *dy;
+        for (int64_t i = 0; i < size; i++)
+            dx[i] = FLOW(flows, a[i] - b[i]) + (add ? dx[i] : 0);
+    }
 }
 
 /* da = 2 (a - b) dy = -db */
 static int FN(mse_loss_backward)(tm_node *y)
 {
     const int64_t size = y->in[0]->size;
-    const REAL *a = tm_data(y->in[0]), *b = tm_data(y->in[1]), *dy = tm_grad_data(y);
+    FN(mse_work) work;
+    work.y = y;
+    work.part = tm_part(size, TM_PART);
     for (int operand = 0; operand < 2; operand++) {
-        int add = 0;
-        REAL *restrict dx = tm_grad_open(y->in[operand], &add);
-        const REAL scale = (REAL)(operand ? -2 : 2) / (tm_attr(y)[0] == LOSS_MEAN ? (REAL)size : 1);
-        if (!dx)
-            continue;
-        if (tm_attr(y)[0] == LOSS_NONE) {
-            for (int64_t i = 0; i < size; i++)
-                dx[i] = FLOW(scale * dy[i], a[i] - b[i]) + (add ? dx[i] : 0);
-        } else {
-            const REAL flows = scale * *dy;
-            for (int64_t i = 0; i < size; i++)
-                dx[i] = FLOW(flows, a[i] - b[i]) + (add ? dx[i] : 0);
-        }
+        work.scale = (REAL)(operand ? -2 : 2) / (tm_attr(y)[0] == LOSS_MEAN ? (REAL)size : 1);
+        if ((work.dx = tm_grad_open(y->in[operand], &work.add)))
+            tm_parallel_parts(tm_parts(size, work.part), size, FN(mse_flow), &work);
     }
     return 0;
 }

@@ -159,12 +159,72 @@ enum {
     REDUCE_LANES = 32,     /* the independent results that a few columns are spread over */
     REDUCE_ROWS = 128,     /* rows joined in the dtype; the results of such blocks are joined in double */
     REDUCE_COLUMNS = 1024, /* columns at a time: what is kept for each stays in the first-level cache */
+    REDUCE_RESULTS = 4096, /* of tasks that share columns, at a time */
 };
+
+/* How many of n rows one task folds; all of them unless they are many. */
+static int64_t fold_part(int64_t n, int64_t width)
+{
+    enum { PART = 4 * TM_PART };
+    if (n * width <= PART)
+        return n;
+    const int64_t whole = width < REDUCE_LANES ? REDUCE_ROWS * REDUCE_LANES / width : REDUCE_ROWS;
+    const int64_t most = REDUCE_RESULTS / width < TM_MAX_PARTS ? REDUCE_RESULTS / width : TM_MAX_PARTS;
+    const int64_t rows = PART / width > n / most ? PART / width : n / most;
+    return (rows / whole + 1) * whole;
+}
 
 /* How many columns to take from column i on. */
 static int64_t columns_left(const reduce_plan *r, int64_t i)
 {
     return r->inner - i < REDUCE_COLUMNS ? r->inner - i : REDUCE_COLUMNS;
+}
+
+/* The work on slabs comes in units, some columns of a slab each, of which a task takes several if they are small. */
+typedef struct {
+    int64_t per_slab, part; /* units of a slab and of a task */
+    int64_t tasks;
+} reduce_units;
+
+static reduce_units units_of(const reduce_plan *r)
+{
+    const int64_t columns = r->inner < REDUCE_COLUMNS ? r->inner : REDUCE_COLUMNS, size = r->n * columns;
+    reduce_units u = {.per_slab = tm_parts(r->inner, REDUCE_COLUMNS)};
+    const int64_t units = r->outer * u.per_slab;
+    /* A scattered slab is copied once for all of its columns. */
+    int64_t least = size && size < TM_PART ? TM_PART / size : 1;
+    if (r->scattered)
+        least = (least + u.per_slab - 1) / u.per_slab * u.per_slab;
+    u.part = tm_part(units, least);
+    u.tasks = tm_parts(units, u.part);
+    return u;
+}
+
+/* The units of one task. */
+typedef struct {
+    int64_t left, slab, column;
+} reduce_walk;
+
+static inline reduce_walk start_units(const reduce_plan *r, const reduce_units *u, int64_t task)
+{
+    const int64_t first = task * u->part, left = r->outer * u->per_slab - first;
+    return (reduce_walk){left < u->part ? left : u->part, first / u->per_slab, first % u->per_slab * REDUCE_COLUMNS};
+}
+
+static inline void next_unit(reduce_walk *w, const reduce_plan *r)
+{
+    w->left--;
+    w->column += REDUCE_COLUMNS;
+    if (w->column >= r->inner) {
+        w->column = 0;
+        w->slab++;
+    }
+}
+
+/* For a task that failed, on a thread of its own. */
+static int reduce_failed(const reduce_plan *r, size_t item)
+{
+    return tm_fail_memory("a reduction", (unsigned long long)(r->n * r->inner) * item);
 }
 
 #elif defined(ROWS)
@@ -314,9 +374,19 @@ REDUCE_INLINE void FN(fold_lanes)(const int how, int64_t n, int64_t width, int64
         to[i] = lanes[i];
 }
 
-REDUCE_INLINE void FN(fold)(const int how, int64_t n, int64_t width, int64_t stride, const REAL *xs,
-                            const REAL *as, REAL *to)
+/* Rows to be joined, in parts if there are many. */
+typedef struct {
+    int64_t n, width, stride, part;
+    const REAL *xs, *as;
+    REAL *to; /* `width` results for each part */
+} FN(fold_rows_work);
+
+REDUCE_INLINE void FN(fold_one_part)(const int how, const FN(fold_rows_work) *work, int64_t task)
 {
+    const int64_t first = task * work->part, left = work->n - first, n = left < work->part ? left : work->part;
+    const int64_t width = work->width, stride = work->stride;
+    const REAL *xs = work->xs + first * stride, *as = work->as;
+    REAL *to = work->to + task * width;
     if (width > 1 || stride > 1) {
         FN(fold_lanes)(how, n, width, stride, FN(lane_copies)(n, width, stride), xs, as, to);
     } else if (n >= REDUCE_LANES) {
@@ -329,11 +399,63 @@ REDUCE_INLINE void FN(fold)(const int how, int64_t n, int64_t width, int64_t str
     }
 }
 
-/* The slabs one after the other. A scattered one is copied together, and r->runs is at its start again. */
-static const REAL *FN(slab_gather)(reduce_plan *r, int64_t slab, const REAL *xs, REAL *copy)
+typedef void FN(fold_task)(void *work, int64_t task);
+
+/* The parts' results wait on the stack: a task may fold what lies in its thread's scratch space. */
+static __attribute__((noinline)) void FN(fold_parts)(int how, FN(fold_task) *task, FN(fold_rows_work) *work)
 {
-    if (!r->scattered)
-        return xs + slab * r->n * r->inner;
+    REAL results[REDUCE_RESULTS];
+    TOTAL total[REDUCE_COLUMNS];
+    REAL *to = work->to;
+    const int64_t parts = tm_parts(work->n, work->part), width = work->width;
+    work->to = results;
+    tm_parallel_parts(parts, work->n * width / 2, task, work);
+    const REAL *from = results;
+    for (int64_t i = 0; i < width; i++)
+        total[i] = from[i];
+    for (int64_t part = 1; part < parts; part++) {
+        from += width;
+        for (int64_t i = 0; i < width; i++)
+            if (how == REDUCE_MAX || how == REDUCE_MIN)
+                total[i] = FN(join)(how, (REAL)total[i], from[i]);
+            else
+                total[i] = how == REDUCE_PROD ? total[i] * from[i] : total[i] + from[i];
+    }
+    for (int64_t i = 0; i < width; i++)
+        to[i] = (REAL)total[i];
+}
+
+/* Joins n rows of `width` elements, `stride` apart, into one, by the task made for `how`. */
+static inline void FN(fold)(int how, FN(fold_task) *task, int64_t n, int64_t width, int64_t stride, const REAL *xs,
+                            const REAL *as, REAL *to)
+{
+    FN(fold_rows_work) work = {n, width, stride, fold_part(n, width), xs, as, to};
+    if (n <= work.part)
+        task(&work, 0);
+    else
+        FN(fold_parts)(how, task, &work);
+}
+
+#define FOLD_TASK(name, how)                                                                                 \
+    static __attribute__((noinline)) void FN(name)(void *work, int64_t task)                                 \
+    {                                                                                                        \
+        FN(fold_one_part)(how, work, task);                                                                      \
+    }
+FOLD_TASK(sum_task, REDUCE_SUM)
+FOLD_TASK(prod_task, REDUCE_PROD)
+FOLD_TASK(max_task, REDUCE_MAX)
+FOLD_TASK(min_task, REDUCE_MIN)
+#if REAL_IS_FLOAT
+FOLD_TASK(squares_task, REDUCE_SQUARES)
+FOLD_TASK(powers_task, REDUCE_POWERS)
+FOLD_TASK(at_max_task, REDUCE_AT_MAX)
+FOLD_TASK(at_min_task, REDUCE_AT_MIN)
+#endif
+#undef FOLD_TASK
+
+/* Copies a scattered slab together, and goes on to the next; r->runs is at its start again. */
+static const REAL *FN(slab_gather)(reduce_plan *r, const REAL *xs, REAL *copy)
+{
     r->runs.at[0] = r->slabs.at[0];
     tm_loop_next(&r->slabs);
     for (int64_t k = 0; k < r->runs.runs; k++, tm_loop_next(&r->runs))
@@ -344,27 +466,53 @@ static const REAL *FN(slab_gather)(reduce_plan *r, int64_t slab, const REAL *xs,
 /* Reduces some columns of a slab. */
 typedef void FN(fold_columns)(int64_t n, int64_t width, int64_t stride, const REAL *xs, REAL *ys);
 
-REDUCE_INLINE int FN(reduce)(tm_node *y, int first, FN(fold_columns) *fold)
+typedef struct {
+    const reduce_plan *plan;
+    reduce_units units;
+    FN(fold_columns) *fold;
+    const REAL *xs;
+    REAL *ys;
+    int failed;
+} FN(reduce_work);
+
+static void FN(reduce_task)(void *context, int64_t task)
+{
+    FN(reduce_work) *work = context;
+    const reduce_plan *r = work->plan;
+    reduce_walk w = start_units(r, &work->units, task);
+    REAL *copy = NULL;
+    reduce_plan own;
+    if (r->scattered) {
+        own = *r;
+        r = &own;
+        tm_loop_seek(&own.slabs, w.slab);
+        if (!(copy = tm_scratch(TM_SCRATCH_KERNEL, (size_t)(r->n * r->inner) * sizeof *copy))) {
+            __atomic_store_n(&work->failed, 1, __ATOMIC_RELAXED);
+            return;
+        }
+    }
+    const REAL *from = NULL;
+    for (; w.left; next_unit(&w, r)) {
+        if (!from || !w.column)
+            from = r->scattered ? FN(slab_gather)(&own, work->xs, copy) : work->xs + w.slab * r->n * r->inner;
+        work->fold(r->n, columns_left(r, w.column), r->inner, from + w.column, work->ys + w.slab * r->inner + w.column);
+    }
+}
+
+static int FN(reduce)(tm_node *y, int first, FN(fold_columns) *fold)
 {
     reduce_plan r;
     reduce_start(&r, y, first);
-    const REAL *xs = tm_data(y->in[0]);
-    REAL *ys = tm_data(y), *copy = NULL;
-    if (r.scattered && !(copy = tm_scratch(TM_SCRATCH_KERNEL, (size_t)(r.n * r.inner) * sizeof *copy)))
-        return -1;
-    for (int64_t slab = 0; slab < r.outer; slab++, ys += r.inner) {
-        const REAL *from = FN(slab_gather)(&r, slab, xs, copy);
-        for (int64_t i = 0; i < r.inner; i += REDUCE_COLUMNS)
-            fold(r.n, columns_left(&r, i), r.inner, from + i, ys + i);
-    }
-    return 0;
+    FN(reduce_work) work = {&r, units_of(&r), fold, tm_data(y->in[0]), tm_data(y), 0};
+    tm_parallel_parts(work.units.tasks, y->in[0]->size / 2, FN(reduce_task), &work);
+    return work.failed ? reduce_failed(&r, sizeof(REAL)) : 0;
 }
 
 #define REDUCE(op, how)                                                                                      \
     static __attribute__((noinline)) void FN(fold_##op)(int64_t n, int64_t width, int64_t stride,            \
                                                         const REAL *xs, REAL *to)                            \
     {                                                                                                        \
-        FN(fold)(how, n, width, stride, xs, NULL, to);                                                       \
+        FN(fold)(how, FN(op##_task), n, width, stride, xs, NULL, to);                                        \
     }                                                                                                        \
     static int FN(op##_forward)(tm_node *y)                                                                  \
     {                                                                                                        \
@@ -423,30 +571,53 @@ REDUCE_INLINE void FN(arg_columns)(const int how, int64_t n, int64_t width, int6
         }
 }
 
-REDUCE_INLINE int FN(arg)(const int how, tm_node *y)
+typedef struct {
+    const reduce_plan *plan;
+    reduce_units units;
+    const REAL *xs;
+    int64_t *to;
+} FN(arg_work);
+
+REDUCE_INLINE void FN(arg_task)(const int how, const FN(arg_work) *work, int64_t task)
+{
+    const reduce_plan *r = work->plan;
+    for (reduce_walk w = start_units(r, &work->units, task); w.left; next_unit(&w, r)) {
+        const REAL *xs = work->xs + w.slab * r->n * r->inner + w.column;
+        int64_t *to = work->to + w.slab * r->inner + w.column;
+        if (r->inner == 1)
+            *to = FN(arg_run)(how, r->n, xs);
+        else
+            FN(arg_columns)(how, r->n, columns_left(r, w.column), r->inner, xs, to);
+    }
+}
+
+static void FN(argmax_task)(void *work, int64_t task)
+{
+    FN(arg_task)(REDUCE_MAX, work, task);
+}
+
+static void FN(argmin_task)(void *work, int64_t task)
+{
+    FN(arg_task)(REDUCE_MIN, work, task);
+}
+
+static int FN(arg)(tm_node *y, void (*task)(void *work, int64_t task))
 {
     reduce_plan r;
     reduce_start(&r, y, 1);
-    const REAL *xs = tm_data(y->in[0]);
-    int64_t *to = tm_data(y);
-    for (int64_t slab = 0; slab < r.outer; slab++, xs += r.n * r.inner, to += r.inner) {
-        if (r.inner == 1)
-            *to = FN(arg_run)(how, r.n, xs);
-        else
-            for (int64_t i = 0; i < r.inner; i += REDUCE_COLUMNS)
-                FN(arg_columns)(how, r.n, columns_left(&r, i), r.inner, xs + i, to + i);
-    }
+    FN(arg_work) work = {&r, units_of(&r), tm_data(y->in[0]), tm_data(y)};
+    tm_parallel_parts(work.units.tasks, y->in[0]->size, task, &work);
     return 0;
 }
 
 static int FN(argmax_forward)(tm_node *y)
 {
-    return FN(arg)(REDUCE_MAX, y);
+    return FN(arg)(y, FN(argmax_task));
 }
 
 static int FN(argmin_forward)(tm_node *y)
 {
-    return FN(arg)(REDUCE_MIN, y);
+    return FN(arg)(y, FN(argmin_task));
 }
 
 /* Running sums of n rows, `step` apart and step < 0 for the way back; written, or added to what is there. */
@@ -463,19 +634,35 @@ REDUCE_INLINE void FN(scan_columns)(int64_t n, int64_t width, int64_t step, cons
         }
 }
 
+typedef struct {
+    const reduce_plan *plan;
+    reduce_units units;
+    const REAL *from;
+    REAL *to;
+    int back, add;
+} FN(scan_work);
+
+static void FN(scan_task)(void *context, int64_t task)
+{
+    const FN(scan_work) *work = context;
+    const reduce_plan *r = work->plan;
+    const int64_t size = r->n * r->inner, start = work->back ? size - r->inner : 0;
+    const int64_t step = work->back ? -r->inner : r->inner;
+    for (reduce_walk w = start_units(r, &work->units, task); w.left; next_unit(&w, r)) {
+        const int64_t width = columns_left(r, w.column), at = w.slab * size + start + w.column;
+        if (width == 1) /* the total in a register */
+            FN(scan_columns)(r->n, 1, step, work->from + at, work->to + at, work->add);
+        else
+            FN(scan_columns)(r->n, width, step, work->from + at, work->to + at, work->add);
+    }
+}
+
 static void FN(scan)(const tm_node *y, const REAL *from, REAL *to, int back, int add)
 {
     reduce_plan r;
     reduce_start(&r, y, 0);
-    const int64_t size = r.n * r.inner, start = back ? size - r.inner : 0, step = back ? -r.inner : r.inner;
-    for (int64_t slab = 0; slab < r.outer; slab++, from += size, to += size)
-        for (int64_t i = 0; i < r.inner; i += REDUCE_COLUMNS) {
-            const int64_t width = columns_left(&r, i);
-            if (width == 1) /* the total in a register */
-                FN(scan_columns)(r.n, 1, step, from + start + i, to + start + i, add);
-            else
-                FN(scan_columns)(r.n, width, step, from + start + i, to + start + i, add);
-        }
+    FN(scan_work) work = {&r, units_of(&r), from, to, back, add};
+    tm_parallel_parts(work.units.tasks, y->size, FN(scan_task), &work);
 }
 
 static int FN(cumsum_forward)(tm_node *y)
@@ -512,7 +699,7 @@ static void FN(fold_squares)(int64_t n, int64_t width, int64_t stride, const REA
     REAL means[REDUCE_COLUMNS];
     FN(fold_sum)(n, width, stride, xs, means);
     FN(divide_all)(width, means, (double)n);
-    FN(fold)(REDUCE_SQUARES, n, width, stride, xs, means, to);
+    FN(fold)(REDUCE_SUM, FN(squares_task), n, width, stride, xs, means, to);
 }
 
 static double FN(var_divisor)(const tm_node *y)
@@ -570,25 +757,64 @@ REDUCE_INLINE void FN(flow_rows)(const int how, int64_t size, int64_t width, int
     }
 }
 
-REDUCE_INLINE void FN(flow)(const int how, const FN(slab_columns) *c, const REAL *as, const REAL *gs)
+/* Rows on the way back, some of them in each task. */
+typedef struct {
+    int64_t size, width, stride, part;
+    const REAL *xs, *as, *gs;
+    REAL *dxs;
+    int step, add;
+} FN(flow_rows_work);
+
+REDUCE_INLINE void FN(flow_one_part)(const int how, const FN(flow_rows_work) *work, int64_t task)
 {
-    if (c->stride == 1) {
-        FN(flow_rows)(how, c->n, c->n, c->n, c->xs, as, gs, 0, c->dxs, c->add);
-        return;
+    const int64_t first = task * work->part, most = work->part * work->width, left = work->size - first * work->width;
+    const int64_t size = left < most ? left : most, width = work->width, stride = work->stride;
+    const REAL *xs = work->xs + first * stride;
+    REAL *dxs = work->dxs + first * stride;
+    if (work->step)
+        FN(flow_rows)(how, size, width, stride, xs, work->as, work->gs, 1, dxs, work->add);
+    else
+        FN(flow_rows)(how, size, width, stride, xs, work->as, work->gs, 0, dxs, work->add);
+}
+
+#define FLOW_TASK(name, how)                                                                                 \
+    static void FN(name)(void *work, int64_t task)                                                           \
+    {                                                                                                        \
+        FN(flow_one_part)(how, work, task);                                                                  \
     }
+FLOW_TASK(sum_flow_task, REDUCE_SUM)
+FLOW_TASK(squares_flow_task, REDUCE_SQUARES)
+FLOW_TASK(powers_flow_task, REDUCE_POWERS)
+FLOW_TASK(at_max_flow_task, REDUCE_AT_MAX)
+FLOW_TASK(at_min_flow_task, REDUCE_AT_MIN)
+#undef FLOW_TASK
+
+static void FN(flow)(FN(fold_task) *task, const FN(slab_columns) *c, const REAL *as, const REAL *gs)
+{
     REAL as_lanes[REDUCE_LANES], gs_lanes[REDUCE_LANES];
-    const int64_t copies = FN(lane_copies)(c->n, c->width, c->stride);
-    if (copies > 1) {
-        as = as ? FN(lane_columns)(c->width, as, as_lanes) : NULL;
-        gs = FN(lane_columns)(c->width, gs, gs_lanes);
+    FN(flow_rows_work) work = {.size = c->n * c->width, .xs = c->xs, .dxs = c->dxs, .add = c->add};
+    if (c->stride == 1) { /* one column; rows are as long as a task may be */
+        work.width = work.stride = c->n < TM_PART ? c->n : TM_PART;
+    } else {
+        const int64_t copies = FN(lane_copies)(c->n, c->width, c->stride);
+        if (copies > 1) {
+            as = as ? FN(lane_columns)(c->width, as, as_lanes) : NULL;
+            gs = FN(lane_columns)(c->width, gs, gs_lanes);
+        }
+        work.width = copies * c->width;
+        work.stride = copies * c->stride;
+        work.step = 1;
     }
-    FN(flow_rows)(how, c->n * c->width, copies * c->width, copies * c->stride, c->xs, as, gs, 1, c->dxs,
-                  c->add);
+    work.as = as;
+    work.gs = gs;
+    const int64_t rows = work.width ? tm_parts(work.size, work.width) : 0;
+    work.part = tm_part(rows, work.width < TM_PART ? TM_PART / (work.width ? work.width : 1) : 1);
+    tm_parallel_parts(tm_parts(rows, work.part), work.size, task, &work);
 }
 
 static void FN(sum_flow)(const FN(slab_columns) *c)
 {
-    FN(flow)(REDUCE_SUM, c, NULL, c->dys);
+    FN(flow)(FN(sum_flow_task), c, NULL, c->dys);
 }
 
 static void FN(mean_flow)(const FN(slab_columns) *c)
@@ -596,27 +822,27 @@ static void FN(mean_flow)(const FN(slab_columns) *c)
     REAL gs[REDUCE_COLUMNS];
     for (int64_t i = 0; i < c->width; i++)
         gs[i] = c->dys[i] / (REAL)c->n;
-    FN(flow)(REDUCE_SUM, c, NULL, gs);
+    FN(flow)(FN(sum_flow_task), c, NULL, gs);
 }
 
 /* Those that tie for the extremum have equal shares. Where it is NaN, so is what flows, to all. */
-REDUCE_INLINE void FN(extremum_flow)(const int how, const FN(slab_columns) *c)
+static void FN(extremum_flow)(FN(fold_task) *count, FN(fold_task) *flow, const FN(slab_columns) *c)
 {
     REAL gs[REDUCE_COLUMNS];
-    FN(fold)(how, c->n, c->width, c->stride, c->xs, c->ys, gs);
+    FN(fold)(REDUCE_SUM, count, c->n, c->width, c->stride, c->xs, c->ys, gs);
     for (int64_t i = 0; i < c->width; i++)
         gs[i] = c->dys[i] == 0 ? 0 : IS_NAN(c->ys[i]) ? c->ys[i] : c->dys[i] / gs[i];
-    FN(flow)(how, c, c->ys, gs);
+    FN(flow)(flow, c, c->ys, gs);
 }
 
 static void FN(max_flow)(const FN(slab_columns) *c)
 {
-    FN(extremum_flow)(REDUCE_AT_MAX, c);
+    FN(extremum_flow)(FN(at_max_task), FN(at_max_flow_task), c);
 }
 
 static void FN(min_flow)(const FN(slab_columns) *c)
 {
-    FN(extremum_flow)(REDUCE_AT_MIN, c);
+    FN(extremum_flow)(FN(at_min_task), FN(at_min_flow_task), c);
 }
 
 static void FN(var_flow)(const FN(slab_columns) *c)
@@ -626,7 +852,7 @@ static void FN(var_flow)(const FN(slab_columns) *c)
     FN(divide_all)(c->width, means, (double)c->n);
     for (int64_t i = 0; i < c->width; i++)
         gs[i] = FLOW(c->dys[i], (REAL)(2 / fmax((double)c->n - c->correction, 0)));
-    FN(flow)(REDUCE_SQUARES, c, means, gs);
+    FN(flow)(FN(squares_flow_task), c, means, gs);
 }
 
 /* dy times the product of the elements before, from a running product, and that of the elements after, from
@@ -671,39 +897,66 @@ static void FN(slab_scatter)(reduce_plan *r, const REAL *slab, REAL *dxs, int ad
     }
 }
 
-REDUCE_INLINE int FN(reduce_backward)(tm_node *y, int first, int works, FN(flow_columns) *flow)
+typedef struct {
+    tm_node *y;
+    const reduce_plan *plan;
+    reduce_units units;
+    FN(flow_columns) *flow;
+    REAL *dxs;
+    int add, works, failed;
+} FN(reduce_flow_work);
+
+static void FN(reduce_flow_task)(void *context, int64_t task)
 {
-    int add;
+    FN(reduce_flow_work) *work = context;
+    const REAL *xs = tm_data(work->y->in[0]), *ys = tm_data(work->y), *dys = tm_grad_data(work->y), *from = NULL;
+    const reduce_plan *r = work->plan;
+    const int64_t size = r->n * r->inner;
+    const size_t buffers = (r->scattered ? 2 : 0) + (work->works ? 1 : 0);
+    reduce_walk w = start_units(r, &work->units, task);
+    REAL *room = NULL, *to = NULL;
+    reduce_plan own;
+    if (buffers && !(room = tm_scratch(TM_SCRATCH_KERNEL, buffers * (size_t)size * sizeof *room))) {
+        __atomic_store_n(&work->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    if (r->scattered) {
+        own = *r;
+        r = &own;
+        tm_loop_seek(&own.slabs, w.slab);
+    }
+    FN(slab_columns) c = {.n = r->n, .stride = r->inner, .add = work->add && !r->scattered};
+    c.work = r->scattered ? room + 2 * size : room;
+    c.correction = tm_attr(work->y)[0];
+    while (w.left) {
+        if (!from || !w.column) {
+            from = r->scattered ? FN(slab_gather)(&own, xs, room) : xs + w.slab * size;
+            to = r->scattered ? room + size : work->dxs + w.slab * size;
+        }
+        c.width = columns_left(r, w.column);
+        c.xs = from + w.column;
+        c.ys = ys + w.slab * r->inner + w.column;
+        c.dys = dys + w.slab * r->inner + w.column;
+        c.dxs = to + w.column;
+        work->flow(&c);
+        next_unit(&w, r);
+        if (r->scattered && !w.column)
+            FN(slab_scatter)(&own, to, work->dxs, work->add);
+    }
+}
+
+static int FN(reduce_backward)(tm_node *y, int first, int works, FN(flow_columns) *flow)
+{
     tm_node *x = y->in[0];
-    REAL *dxs = tm_grad_open(x, &add), *room = NULL;
-    if (!dxs || !x->size)
+    FN(reduce_flow_work) work = {.y = y, .flow = flow, .works = works};
+    if (!(work.dxs = tm_grad_open(x, &work.add)) || !x->size)
         return 0;
     reduce_plan r;
     reduce_start(&r, y, first);
-    const int64_t size = r.n * r.inner;
-    const size_t buffers = (r.scattered ? 2 : 0) + (works ? 1 : 0);
-    if (buffers && !(room = tm_scratch(TM_SCRATCH_KERNEL, buffers * (size_t)size * sizeof *room)))
-        return -1;
-    const REAL *xs = tm_data(x), *ys = tm_data(y), *dys = tm_grad_data(y);
-    REAL *dx_copy = r.scattered ? room + size : NULL;
-    FN(slab_columns) c = {.n = r.n, .stride = r.inner, .add = add && !r.scattered};
-    c.work = r.scattered ? room + 2 * size : room;
-    c.correction = tm_attr(y)[0];
-    for (int64_t slab = 0; slab < r.outer; slab++, ys += r.inner, dys += r.inner) {
-        const REAL *from = FN(slab_gather)(&r, slab, xs, room);
-        REAL *to = r.scattered ? dx_copy : dxs + slab * size;
-        for (int64_t i = 0; i < r.inner; i += REDUCE_COLUMNS) {
-            c.width = columns_left(&r, i);
-            c.xs = from + i;
-            c.ys = ys + i;
-            c.dys = dys + i;
-            c.dxs = to + i;
-            flow(&c);
-        }
-        if (r.scattered)
-            FN(slab_scatter)(&r, dx_copy, dxs, add);
-    }
-    return 0;
+    work.plan = &r;
+    work.units = units_of(&r);
+    tm_parallel_parts(work.units.tasks, x->size, FN(reduce_flow_task), &work);
+    return work.failed ? reduce_failed(&r, sizeof(REAL)) : 0;
 }
 
 #define REDUCE(op, first, works)                                                                             \

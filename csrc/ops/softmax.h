@@ -7,28 +7,38 @@
 enum { STRIP = 512 };
 typedef struct {
     int64_t rows, n, step;
-    int64_t first, count; /* the rows of this strip; a fresh one has none yet */
+    int64_t first, count; /* the rows of this strip */
     int64_t at, row_step; /* where the first row begins, and how far on the next one */
 } strip;
 
-static int next_strip(strip *s)
+/* How many rows a strip has, but for the last ones. */
+static int64_t strip_rows(const strip *s)
 {
-    int64_t most;
-    s->first += s->count;
-    if (s->first >= s->rows)
-        return 0;
-    if (s->step == 1) {
-        most = s->n >= STRIP ? 1 : STRIP / (s->n ? s->n : 1);
-        s->at = s->first * s->n;
-        s->row_step = s->n;
-    } else {
-        most = s->step - s->first % s->step;
-        most = most < STRIP ? most : STRIP;
-        s->at = s->first / s->step * s->n * s->step + s->first % s->step;
-        s->row_step = 1;
-    }
-    s->count = s->rows - s->first < most ? s->rows - s->first : most;
-    return 1;
+    if (s->step == 1)
+        return s->n >= STRIP ? 1 : STRIP / (s->n ? s->n : 1);
+    return s->step < STRIP ? s->step : STRIP;
+}
+
+/* Strips lie within one index before the axis, except where step is 1: there is one such index then. */
+static int64_t strips_per_block(const strip *s)
+{
+    return tm_parts(s->step == 1 ? s->rows : s->step, strip_rows(s));
+}
+
+static int64_t strip_count(const strip *s)
+{
+    return !s->rows ? 0 : s->step == 1 ? strips_per_block(s) : s->rows / s->step * strips_per_block(s);
+}
+
+/* The strip of that number. */
+static void take_strip(strip *s, int64_t number)
+{
+    const int64_t most = strip_rows(s), block = s->step == 1 ? s->rows : s->step;
+    const int64_t whole = number / strips_per_block(s), before = number % strips_per_block(s) * most;
+    s->first = whole * block + before;
+    s->count = block - before < most ? block - before : most;
+    s->at = s->step == 1 ? s->first * s->n : whole * block * s->n + before;
+    s->row_step = s->step == 1 ? s->n : 1;
 }
 
 /* A 0-d node is one row of one element. */
@@ -45,6 +55,49 @@ static strip strips_along(const tm_node *x, int axis)
             s.step *= extent;
     }
     return s;
+}
+
+/* What a kernel does to the strips along an axis of x, some of them in each task. `run` returns what a strip adds to a
+ * total, if the kernel makes one; `made` is the kernel's own. */
+typedef struct strip_work strip_work;
+struct strip_work {
+    double (*run)(const strip_work *work, strip s);
+    tm_node *node;
+    const void *made;
+    void *dx;
+    int add;
+    strip all;
+    int64_t part;
+    double *totals; /* of each task */
+};
+
+static void run_strips(void *context, int64_t task)
+{
+    const strip_work *work = context;
+    strip s = work->all;
+    const int64_t first = task * work->part, end = first + work->part, count = strip_count(&s);
+    double total = 0;
+    for (int64_t number = first; number < end && number < count; number++) {
+        take_strip(&s, number);
+        total += work->run(work, s);
+    }
+    work->totals[task] = total;
+}
+
+/* Returns the total. An element of such kernels is worth several additions. */
+static double each_strip(strip_work *work, const tm_node *x, int axis)
+{
+    enum { WEIGHT = 4 };
+    double totals[TM_MAX_PARTS], total = 0;
+    work->totals = totals;
+    work->all = strips_along(x, axis);
+    const int64_t count = strip_count(&work->all), elements = strip_rows(&work->all) * work->all.n * WEIGHT;
+    work->part = tm_part(count, elements < TM_PART ? TM_PART / (elements ? elements : 1) : 1);
+    const int64_t tasks = tm_parts(count, work->part);
+    tm_parallel_parts(tasks, x->size * WEIGHT, run_strips, work);
+    for (int64_t task = 0; task < tasks; task++)
+        total += totals[task];
+    return total;
 }
 
 /* One statement for every element of a strip: i is its place, q its row's number in the strip. */
@@ -175,63 +228,68 @@ static void FN(sum_strip)(const strip s, const REAL *restrict a, const REAL *res
         sum[q] = (REAL)total[q];
 }
 
-static int FN(softmax_forward)(tm_node *y)
+static double FN(softmax_strip)(const strip_work *work, strip s)
 {
-    const int axis = (int)tm_attr(y)[0];
-    const REAL *restrict x = tm_data(y->in[0]);
-    REAL *restrict to = tm_data(y), max[STRIP], scale[STRIP];
+    const REAL *restrict x = tm_data(work->node->in[0]);
+    REAL *restrict to = tm_data(work->node), max[STRIP], scale[STRIP];
     double sum[STRIP];
-    for (strip s = strips_along(y, axis); next_strip(&s);) {
-        FN(exp_strip)(s, x, to, max, sum, NULL);
-        for (int64_t q = 0; q < s.count; q++)
-            scale[q] = (REAL)(1 / sum[q]);
-        FOR_STRIP(s, to[i] *= scale[q]);
-    }
+    FN(exp_strip)(s, x, to, max, sum, NULL);
+    for (int64_t q = 0; q < s.count; q++)
+        scale[q] = (REAL)(1 / sum[q]);
+    FOR_STRIP(s, to[i] *= scale[q]);
     return 0;
 }
 
-static int FN(log_softmax_forward)(tm_node *y)
+static double FN(log_softmax_strip)(const strip_work *work, strip s)
 {
-    const int axis = (int)tm_attr(y)[0];
-    const REAL *restrict x = tm_data(y->in[0]);
-    REAL *restrict to = tm_data(y), max[STRIP], log_sum[STRIP];
+    const REAL *restrict x = tm_data(work->node->in[0]);
+    REAL *restrict to = tm_data(work->node), max[STRIP], log_sum[STRIP];
     double sum[STRIP];
-    for (strip s = strips_along(y, axis); next_strip(&s);) {
-        FN(exp_strip)(s, x, to, max, sum, NULL);
-        for (int64_t q = 0; q < s.count; q++)
-            log_sum[q] = FN(log)((REAL)sum[q]);
-        FOR_STRIP(s, to[i] = x[i] - max[q] - log_sum[q]);
-    }
+    FN(exp_strip)(s, x, to, max, sum, NULL);
+    for (int64_t q = 0; q < s.count; q++)
+        log_sum[q] = FN(log)((REAL)sum[q]);
+    FOR_STRIP(s, to[i] = x[i] - max[q] - log_sum[q]);
     return 0;
 }
 
 /* dx = y (dy - sum(dy y)) */
-static int FN(softmax_backward)(tm_node *node)
+static double FN(softmax_flow)(const strip_work *work, strip s)
 {
-    const int axis = (int)tm_attr(node)[0];
-    int add;
-    const REAL *restrict y = tm_data(node), *restrict dy = tm_grad_data(node);
-    REAL *restrict dx = tm_grad_open(node->in[0], &add), sum[STRIP];
-    for (strip s = strips_along(node, axis); dx && next_strip(&s);) {
-        FN(sum_strip)(s, dy, y, sum);
-        FOR_STRIP(s, dx[i] = FLOW(dy[i] - sum[q], y[i]) + (add ? dx[i] : 0));
-    }
+    const REAL *restrict y = tm_data(work->node), *restrict dy = tm_grad_data(work->node);
+    REAL *restrict dx = work->dx, sum[STRIP];
+    const int add = work->add;
+    FN(sum_strip)(s, dy, y, sum);
+    FOR_STRIP(s, dx[i] = FLOW(dy[i] - sum[q], y[i]) + (add ? dx[i] : 0));
     return 0;
 }
 
 /* dx = dy - exp(y) sum(dy) */
-static int FN(log_softmax_backward)(tm_node *node)
+static double FN(log_softmax_flow)(const strip_work *work, strip s)
 {
-    const int axis = (int)tm_attr(node)[0];
-    int add;
-    const REAL *restrict y = tm_data(node), *restrict dy = tm_grad_data(node);
-    REAL *restrict dx = tm_grad_open(node->in[0], &add), sum[STRIP];
-    for (strip s = strips_along(node, axis); dx && next_strip(&s);) {
-        FN(sum_strip)(s, dy, NULL, sum);
-        FOR_STRIP(s, dx[i] = dy[i] - FLOW(sum[q], FN(exp)(y[i])) + (add ? dx[i] : 0));
-    }
+    const REAL *restrict y = tm_data(work->node), *restrict dy = tm_grad_data(work->node);
+    REAL *restrict dx = work->dx, sum[STRIP];
+    const int add = work->add;
+    FN(sum_strip)(s, dy, NULL, sum);
+    FOR_STRIP(s, dx[i] = dy[i] - FLOW(sum[q], FN(exp)(y[i])) + (add ? dx[i] : 0));
     return 0;
 }
+
+#define SOFTMAX(op)                                                                                                    \
+    static int FN(op##_forward)(tm_node *y)                                                                            \
+    {                                                                                                                  \
+        each_strip(&(strip_work){.run = FN(op##_strip), .node = y}, y, (int)tm_attr(y)[0]);                            \
+        return 0;                                                                                                      \
+    }                                                                                                                  \
+    static int FN(op##_backward)(tm_node *y)                                                                           \
+    {                                                                                                                  \
+        strip_work work = {.run = FN(op##_flow), .node = y};                                                           \
+        if ((work.dx = tm_grad_open(y->in[0], &work.add)))                                                             \
+            each_strip(&work, y, (int)tm_attr(y)[0]);                                                                  \
+        return 0;                                                                                                      \
+    }
+SOFTMAX(softmax)
+SOFTMAX(log_softmax)
+#undef SOFTMAX
 
 /* Some columns of logsumexp: max + log(sum(exp(x - max))), where an infinite maximum is not subtracted. */
 static void FN(fold_powers)(int64_t n, int64_t width, int64_t stride, const REAL *x, REAL *y)
@@ -240,7 +298,7 @@ static void FN(fold_powers)(int64_t n, int64_t width, int64_t stride, const REAL
     FN(fold_max)(n, width, stride, x, max);
     for (int64_t i = 0; i < width; i++)
         max[i] = isinf(max[i]) ? 0 : max[i];
-    FN(fold)(REDUCE_POWERS, n, width, stride, x, max, y);
+    FN(fold)(REDUCE_SUM, FN(powers_task), n, width, stride, x, max, y);
     for (int64_t i = 0; i < width; i++)
         y[i] = max[i] + FN(log)(y[i]);
 }
@@ -253,7 +311,7 @@ static int FN(logsumexp_forward)(tm_node *y)
 /* dx = dy exp(x - y) */
 static void FN(powers_flow)(const FN(slab_columns) *c)
 {
-    FN(flow)(REDUCE_POWERS, c, c->ys, c->dys);
+    FN(flow)(FN(powers_flow_task), c, c->ys, c->dys);
 }
 
 static int FN(logsumexp_backward)(tm_node *y)

@@ -9,6 +9,7 @@
 
 #define RULES
 #include "select.h"
+#include "elementwise_loops.h"
 #include "reduce.h"
 #include "walk.h"
 #include "movement.h"
@@ -77,4 +78,4 @@ static const tm_update_rule updates[] = {
 #define TABLE_OF(isa) TABLE_OF_(isa)
 #define TEXT_(isa) #isa
 #define TEXT(isa) TEXT_(isa)
-const tm_table TABLE_OF(ISA) = {TEXT(ISA), ops, updates};
+const tm_table TABLE_OF(ISA) = {TEXT(ISA), ops, updates, tape_run};

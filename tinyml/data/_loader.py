@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyml import _core, _random
 from tinyml._dtypes import Array, as_dtype, as_supported
+from tinyml.data._batches import Batches
 from tinyml.data._dataset import Dataset, TensorDataset
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
 from tinyml.tensor import Tensor, tensor
@@ -16,6 +17,7 @@ from tinyml.tensor import Tensor, tensor
 # Shuffled rows are gathered for several batches at once, about as much as stays in a core's cache:
 # at batch size 1 a gather per batch would cost more than the rest of the loader.
 _BLOCK_BYTES = 1 << 18
+_MOST_CONVERTED = 1 << 24
 
 
 class DataLoader:
@@ -84,6 +86,16 @@ class DataLoader:
         if isinstance(self.dataset, TensorDataset):
             return _gathered(self.dataset.arrays, order, samples, self.batch_size)
         return _collated(self.dataset, order, samples, self.batch_size)
+
+    def batches(self) -> Batches | None:
+        """The same batches for a step that gathers rows itself; None for a dataset that is not all arrays, or whose
+        arrays would grow large when brought to a supported dtype as a whole."""
+        if not isinstance(self.dataset, TensorDataset):
+            return None
+        arrays = self.dataset.arrays
+        if any(as_supported(array[:0]).dtype != array.dtype and array.size > _MOST_CONVERTED for array in arrays):
+            return None
+        return Batches(arrays, self.batch_size, self.shuffle, self.drop_last, self._generator)
 
     def __repr__(self) -> str:
         return (

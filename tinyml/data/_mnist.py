@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
-from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,7 +93,7 @@ def _find(root: str | os.PathLike[str] | None, name: str) -> Path:
     for mirror in _MIRRORS:
         try:
             return _download(f"{mirror}{name}.gz", cache / f"{name}.gz", _SHA256[name])
-        except (OSError, HTTPException, DataError) as error:
+        except (OSError, DataError) as error:
             tried.append(f"{mirror}: {error}")
     raise DataError(
         f"mnist: found {name}[.gz] nowhere.\n"
@@ -108,10 +105,17 @@ def _find(root: str | os.PathLike[str] | None, name: str) -> Path:
 
 def _download(url: str, path: Path, sha256: str) -> Path:
     """Fetches a gzipped file, checks what is in it, and puts it in place in one move."""
-    import urllib.request  # not at the top: rarely needed, and slow to import
+    # Not at the top: rarely needed, and slow to import.
+    import hashlib
+    import tempfile
+    import urllib.request
+    from http.client import HTTPException
 
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-        content: bytes = response.read()
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+            content: bytes = response.read()
+    except HTTPException as error:
+        raise DataError(str(error)) from None
     found = hashlib.sha256(decompress(content, url)).hexdigest()
     if found != sha256:
         raise DataError(f"got {len(content)} bytes of SHA-256 {found}, expected {sha256}")

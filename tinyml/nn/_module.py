@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tinyml import _core
+from tinyml import _core, _recording
 from tinyml._dtypes import Array
 from tinyml._node import Node
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
@@ -60,7 +60,19 @@ class Module:
         """What the module computes; every subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__}.forward: not defined")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name, self)
+        if before is not value:
+            _recording.changed("changing a module's attribute" if before is not self and name != "training" else "")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _recording.changed()
+        object.__delattr__(self, name)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _recording.active is not None:
+            _recording.used(self)
         return self.forward(*args, **kwargs)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinyml import _random
+from tinyml._node import Node
 from tinyml.errors import ArgumentError
-from tinyml.functions import ACTIVATIONS, dot, dots
+from tinyml.functions import ACTIVATIONS, DotLayer, Weights, dot, dots
 from tinyml.nn._module import Module
 from tinyml.value import Value
 
@@ -32,9 +33,12 @@ class Neuron(Module):
         self.b = Value(0.0)
         self.activation = activation if nonlin else "linear"
 
-    def forward(self, x: Sequence[Any]) -> Value:
-        """x: as many numbers or Values as there are weights; ShapeError for another count."""
-        return dot(self.w, x, self.b, self.activation)  # type: ignore[no-any-return]
+    def forward(self, x: Sequence[Any]) -> Any:
+        """x: for each weight a number, a Value, or a Tensor (B,) of that input in many samples.
+
+        With Tensors the result is a Tensor (B,), else a Value. Raises ShapeError for another count.
+        """
+        return dot(self.w, list(x), self.b, self.activation)
 
     def __repr__(self) -> str:
         names = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "linear": "Linear"}
@@ -46,15 +50,21 @@ class Layer(Module):
 
     def __init__(self, nin: int, nout: int, **kwargs: Any) -> None:
         self.neurons = [Neuron(nin, **kwargs) for _ in range(nout)]
+        self._weights = Weights()
 
     def forward(self, x: Sequence[Any]) -> Any:
-        """x: nin numbers or Values."""
-        if len({neuron.activation for neuron in self.neurons}) == 1:
-            rows = [neuron.w for neuron in self.neurons]
-            out = dots(rows, x, [neuron.b for neuron in self.neurons], self.neurons[0].activation)
-        else:
-            out = [neuron(x) for neuron in self.neurons]
+        """x: nin numbers, Values or Tensors (B,), as for Neuron."""
+        layer = self._dot_layer()
+        out = dots(x, [layer]) if layer else [neuron(x) for neuron in self.neurons]
         return out[0] if len(out) == 1 else out
+
+    def _dot_layer(self) -> DotLayer | None:
+        """This layer for `dots`; None when its neurons differ in their activation."""
+        neurons = self.neurons
+        activations = {neuron.activation for neuron in neurons}
+        if len(activations) != 1:
+            return None
+        return [neuron.w for neuron in neurons], [neuron.b for neuron in neurons], activations.pop(), self._weights
 
     def __repr__(self) -> str:
         return f"Layer of [{', '.join(map(str, self.neurons))}]"
@@ -77,9 +87,16 @@ class MLP(Module):
         ]
 
     def forward(self, x: Sequence[Any]) -> Any:
-        """x: nin numbers or Values."""
-        for layer in self.layers:
-            x = layer([x] if isinstance(x, Value) else x)
+        """x: nin numbers, Values or Tensors (B,), as for Neuron; for one input a Value will do."""
+        if isinstance(x, Value):
+            x = [x]
+        layers = [layer._dot_layer() for layer in self.layers if type(layer) is Layer]
+        plain = [layer for layer in layers if layer]
+        if plain and len(plain) == len(self.layers):
+            out = dots(x, plain)
+            return out[0] if len(out) == 1 else out
+        for i, layer in enumerate(self.layers):
+            x = layer([x] if i and isinstance(x, Node) else x)
         return x
 
     def __repr__(self) -> str:

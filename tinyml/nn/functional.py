@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinyml import _core, _random
+from tinyml import _core, _random, _recording
 from tinyml._core import apply2, apply3, fail
 from tinyml.errors import ArgumentError
 from tinyml.tensor import Tensor, _apply, _apply1, _beside, _operand
@@ -96,7 +96,10 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     tensor([[1, 0, 0],
             [0, 0, 1]])
     """
-    return _apply1(_ONE_HOT, _operand("one_hot", tensor), num_classes)
+    labels = _operand("one_hot", tensor)
+    if num_classes == -1 and _recording.active is not None:
+        _recording.look(labels._ref, "counting the classes of one_hot (give num_classes)")
+    return _apply1(_ONE_HOT, labels, num_classes)
 
 
 def cross_entropy(

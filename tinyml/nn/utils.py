@@ -9,6 +9,7 @@ from typing import Any
 from tinyml import _core
 from tinyml._node import Node
 from tinyml.errors import DTypeError, GraphError
+from tinyml.tensor import Tensor
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
@@ -28,12 +29,12 @@ def clip_grad_norm_(
     max_norm: float,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
-) -> float:
+) -> Tensor:
     """Scales all gradients by min(1, max_norm / (norm + 1e-6)), where norm is that of all of them
     as one vector.
 
     https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html. Returns the
-    norm before, as a float (PyTorch: a 0-d tensor), added up in double precision. norm_type: any
+    norm before, as a 0-d float64 tensor, added up in double precision. norm_type: any
     positive number, or inf for the largest magnitude. Parameters without a gradient do not count.
     max_norm=inf only measures.
 
@@ -45,19 +46,19 @@ def clip_grad_norm_(
     >>> x = tinyml.tensor([3.0, 4.0], requires_grad=True)
     >>> (x * x / 2).sum().backward()
     >>> clip_grad_norm_([x], max_norm=1.0)
-    5.0
+    tensor(5., dtype=tinyml.float64)
     >>> x.grad
     tensor([0.6, 0.8])
     """
     refs = _refs("clip_grad_norm_", parameters)
     if error_if_nonfinite:
-        norm = _core.clip_grad_norm(refs, math.inf, norm_type)
+        norm = Tensor._wrap(_core.clip_grad_norm(refs, math.inf, norm_type)).item()
         if not math.isfinite(norm):
             raise GraphError(
                 f"clip_grad_norm_: the gradients have norm {norm}, which no factor makes finite; "
                 "look for the first loss that is not finite, or pass error_if_nonfinite=False"
             )
-    return _core.clip_grad_norm(refs, max_norm, norm_type)
+    return Tensor._wrap(_core.clip_grad_norm(refs, max_norm, norm_type))
 
 
 def clip_grad_value_(parameters: Node | Iterable[Node], clip_value: float) -> None:

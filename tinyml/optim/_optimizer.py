@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
-from tinyml import _core
+from tinyml import _core, _recording
 from tinyml._dtypes import DTYPES, DType, float64
 from tinyml._node import Node, enable_grad
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
@@ -24,6 +24,70 @@ class UpdateRule:
     def __init__(self, name: str, *states: str) -> None:
         self.ref = _core.update_rule(name)
         self.states = states
+
+
+class _Group(dict[str, Any]):
+    """A parameter group that counts its changes, because recorded programs hold its hyperparameters."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        _recording.changed("changing a parameter group")
+        super().__setitem__(key, value)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        _recording.changed("changing a parameter group")
+        super().update(*args, **kwargs)
+
+    def __delitem__(self, key: str) -> None:
+        _recording.changed("changing a parameter group")
+        super().__delitem__(key)
+
+    # dict's other methods would go past these
+    def __ior__(self, other: Any) -> _Group:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: str, *default: Any) -> Any:
+        _recording.changed("changing a parameter group")
+        return super().pop(key, *default)
+
+
+class _Groups(list[Any]):
+    """The groups of an optimizer. Counts changes too, and makes a _Group of what is put in."""
+
+
+def _counting(name: str) -> Callable[..., Any]:
+    method = getattr(list, name)
+
+    def called(self: _Groups, *args: Any, **kwargs: Any) -> Any:
+        result = method(self, *args, **kwargs)
+        for i, group in enumerate(self):
+            if not isinstance(group, _Group):
+                list.__setitem__(self, i, _Group(group))
+        _recording.changed("changing the parameter groups")
+        return result
+
+    return called
+
+
+_MUTATORS = [
+    "__setitem__",
+    "__delitem__",
+    "__iadd__",
+    "append",
+    "extend",
+    "insert",
+    "pop",
+    "remove",
+    "clear",
+    "reverse",
+]
+for _name in _MUTATORS:
+    setattr(_Groups, _name, _counting(_name))
 
 
 class _Binding:
@@ -64,7 +128,7 @@ class Optimizer(ABC):
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
-        self.param_groups: list[dict[str, Any]] = []
+        self.param_groups: list[dict[str, Any]] = _Groups()
         self._state: dict[Node, dict[str, Tensor]] = {}
         self._bindings: dict[int, _Binding] = {}
         if isinstance(params, Node | dict):
@@ -80,6 +144,12 @@ class Optimizer(ABC):
             groups = [{"params": groups}]
         for group in groups:
             self.add_param_group(group)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "param_groups" and not isinstance(value, _Groups):
+            value = _Groups(map(_Group, value))
+            _recording.changed("changing the parameter groups")
+        object.__setattr__(self, name, value)
 
     @property
     def _name(self) -> str:
@@ -161,8 +231,11 @@ class Optimizer(ABC):
         """The group's references; made anew when its parameters have been assigned."""
         binding = self._bindings.get(id(group["params"]))
         if binding is None:
-            group["params"] = self._parameters(group["params"])
-            binding = _Binding(group["params"])
+            parameters = self._parameters(group["params"])
+            if parameters is not group["params"]:
+                dict.__setitem__(group, "params", parameters)  # the same: no change by the function being recorded
+                _recording.changed()
+            binding = _Binding(parameters)
             current = {id(each["params"]) for each in self.param_groups}
             self._bindings = {k: v for k, v in self._bindings.items() if k in current}
             self._bindings[id(binding.parameters)] = binding
@@ -181,6 +254,10 @@ class Optimizer(ABC):
                     tensors.append(states[name])
             binding.states[rule] = _core.refs([each._ref for each in tensors]), tensors
         return binding.states[rule][0]
+
+    def _states(self, parameters: Iterable[Node], rule: UpdateRule) -> list[Tensor | None]:
+        """The states as they are, in the same order."""
+        return [self._state.get(node, {}).get(name) for name in rule.states for node in parameters]
 
     def step(self, closure: Callable[[], L] | None = None) -> L | None:
         """One step: moves every parameter that has a gradient.
@@ -204,6 +281,8 @@ class Optimizer(ABC):
             rule, hyper = self._update(group)
             binding = self._bind(group)
             _core.update(rule.ref, binding.refs, self._state_refs(binding, rule), hyper)
+            if _recording.active is not None:
+                _recording.updated(self, group, rule, binding.states[rule][1])
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -225,6 +304,8 @@ class Optimizer(ABC):
                 continue
             for node in binding.parameters:
                 ref = _core.grad(node._ref)
+                if not ref and _recording.active is not None:
+                    _recording.look(node._ref, "finding no gradient to set to zero")
                 if ref:
                     gradient = Tensor._wrap(ref)
                     zeros = _zeros(gradient.dtype, gradient.shape)
@@ -311,6 +392,7 @@ class Optimizer(ABC):
                     loaded[name] = mine
         self._state = state
         self._bindings.clear()
+        _recording.changed()
 
     def __repr__(self) -> str:
         lines = [f"{self._name} ("]
