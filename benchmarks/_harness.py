@@ -7,6 +7,7 @@ compared are medians: of the times, and of the ratios within each round. Options
 --quick         a few seconds in all, for a look or for continuous integration: rough numbers
 --json FILE     also writes every row as a line of JSON
 --threads N ..  the thread counts to measure, each in a process of its own
+--cpu-time      compares processor time instead of time: for one thread, on a busy machine
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ class Run:
     quick: bool
     threads: int
     json: Path | None
+    cpu_time: bool = False
     setting: dict[str, str] = field(default_factory=dict)
 
     def peer(self, name: str, distribution: str = "") -> Any:
@@ -183,7 +185,7 @@ class Run:
         while len(samples[0]) < fewest or (len(samples[0]) < 500 and time.perf_counter() < end):
             for i, (contestant, count) in enumerate(zip(contestants, counts, strict=True)):
                 wall, cpu = _block(contestant, count)
-                samples[i].append(wall / count / unit)
+                samples[i].append((cpu if self.cpu_time else wall) / count / unit)
                 busy[i].append(cpu / wall)
         gc.unfreeze()
         rows = []
@@ -207,11 +209,14 @@ class Run:
                     record = {"benchmark": Path(sys.argv[0]).stem, "threads": self.threads}
                     print(json.dumps(record | vars(row) | {"setting": self.setting}), file=file)
 
-    def target(self, what: str, value: float, bound: float, at_most: bool = True) -> None:
-        """Prints whether a measured number keeps its target."""
+    def target(self, what: str, value: float | None, bound: float, at_most: bool = True) -> None:
+        """Prints whether a measured number keeps its target; None: it could not be measured."""
+        if value is None:
+            print(f"  target: {what}: not measured")
+            return
         met = value <= bound if at_most else value >= bound
         side = "at most" if at_most else "at least"
-        print(f"  target: {what}: {value:.2f}, {side} {bound:g}: {'met' if met else 'MISSED'}")
+        print(f"  target: {what}: {value:.3g}, {side} {bound:g}: {'met' if met else 'MISSED'}")
 
 
 # -- tables --------------------------------------------------------------------------------------
@@ -225,8 +230,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 1e-9:.3g} ns"
 
 
-def show(rows: Sequence[Row], title: str | None = None) -> None:
-    """Prints one case: a line per contestant."""
+def seconds_of(rows: Sequence[Row], name: str) -> float | None:
+    """A contestant's median; None where it did not take part."""
+    return next((row.median for row in rows if row.name == name), None)
+
+
+def times_as_long(rows: Sequence[Row], name: str, other: str) -> float | None:
+    """A contestant's time in multiples of another's; None where one of them did not take part."""
+    ratios = {row.name: row.ratio for row in rows}
+    return ratios[name] / ratios[other] if name in ratios and other in ratios else None
+
+
+def show(rows: Sequence[Row], title: str | None = None, note: Callable[[Row], str] = lambda row: "") -> None:
+    """Prints one case: a line per contestant, with a note at its end."""
     print(f"\n{title or rows[0].case}")
     width = max(len(row.name) for row in rows)
     titles = f"{'median':>9}  {'quartiles':>19}  {'ratio':>7}  {'quartiles':>13}  cores"
@@ -236,7 +252,7 @@ def show(rows: Sequence[Row], title: str | None = None) -> None:
         ratios = f"{row.ratio_low:.2f} .. {row.ratio_high:.2f}"
         print(
             f"  {row.name:{width}}  {duration(row.median):>9}  {spread:>19}  {row.ratio:>7.2f}"
-            f"  {ratios:>13}  {row.cores:>5.1f}",
+            f"  {ratios:>13}  {row.cores:>5.1f}  {note(row)}".rstrip(),
             flush=True,
         )
 
@@ -330,9 +346,12 @@ def main(measure: Callable[[Run], None], threads: Sequence[int] = (1,)) -> None:
     parser.add_argument("--quick", action="store_true", help="a few seconds in all; rough")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write rows as JSON lines")
     parser.add_argument("--threads", type=int, nargs="+", default=list(threads), metavar="N")
+    parser.add_argument("--cpu-time", action="store_true", help="compare processor time; for one thread")
     options = parser.parse_args()
+    if options.cpu_time:
+        options.threads = [1]
     if _INNER in os.environ:
-        _measure(measure, Run(options.quick, int(os.environ[_INNER]), options.json))
+        _measure(measure, Run(options.quick, int(os.environ[_INNER]), options.json, options.cpu_time))
         return
     if options.json:
         options.json.write_text("")
@@ -352,6 +371,7 @@ def _measure(measure: Callable[[Run], None], run: Run) -> None:
         processor=f"{_processor()}, {_cores()} cores",
         system=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         threads=str(run.threads),
+        time="of the processor" if run.cpu_time else "of the clock",
         tinyml=", ".join([tinyml.__version__, *(str(v) for v in _core.config().values())]),
         numpy=np.__version__,
     )

@@ -11,14 +11,13 @@ beside three plain loops compiled for this processor.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from _harness import Contestant, Grid, Run, compile_c, main, pointer
+from _peak import peak
 
 import tinyml
 from tinyml import _core
@@ -61,7 +60,7 @@ class Product:
         return first, second, a @ b
 
 
-SQUARES = [Product(n, n, n) for n in (16, 32, 64, 128, 256, 512, 1024)]
+SQUARES = [Product(n, n, n) for n in (16, 32, 64, 100, 128, 256, 512, 1024)]
 TRANSPOSED = [Product(n, n, n, form) for n in (64, 256, 1024) for form in list(FORMS)[1:]]
 # 784-128-10: the layers' outputs, the gradient of the hidden layer, the weights' gradients.
 MNIST = [
@@ -75,38 +74,13 @@ MNIST = [
         Product(10, batch, 128, "g.T @ x"),
     )
 ]
-PRODUCTS = [Product(4, 4, 2), Product(8, 8, 8), *SQUARES, *TRANSPOSED, *MNIST]
-TINY = [Product(4, 4, 2), Product(8, 8, 8), *SQUARES[:3]]
+# A wider layer, 1024-1024: its output and both gradients.
+WIDE = [Product(128, 1024, 1024, "x @ w.T"), Product(128, 1024, 1024), Product(1024, 128, 1024, "g.T @ x")]
+PRODUCTS = [Product(4, 4, 2), Product(8, 8, 8), *SQUARES, *TRANSPOSED, *MNIST, *WIDE]
+# XOR, 2-4-1, and the moons, 2-16-16-1, as layers.
+TINY = [Product(m, k, n, "x @ w.T") for m, k, n in ((4, 2, 4), (4, 4, 1), (100, 2, 16), (100, 16, 16), (100, 16, 1))]
+TINY += [Product(8, 8, 8), *SQUARES[:3]]
 TINY += [product for product in MNIST if product.m <= 64 and product.form != "g.T @ x"]
-
-PEAK = """
-typedef REAL vector __attribute__((vector_size(BYTES)));
-/* n rounds of 12 independent chains of multiply-adds; returns something that depends on all. */
-double multiply_add(long n, double seed)
-{
-    vector a[12], x, y;
-    for (unsigned lane = 0; lane < BYTES / sizeof(REAL); lane++) {
-        x[lane] = (REAL)(1 - seed);
-        y[lane] = (REAL)seed;
-        for (int i = 0; i < 12; i++)
-            a[i][lane] = (REAL)i;
-    }
-    for (long round = 0; round < n; round++)
-        for (int i = 0; i < 12; i++)
-            a[i] = a[i] * x + y;
-    double sum = 0;
-    for (int i = 0; i < 12; i++)
-        for (unsigned lane = 0; lane < BYTES / sizeof(REAL); lane++)
-            sum += (double)a[i][lane];
-    return sum;
-}
-"""
-ISA_FLAGS = {
-    "base": (16, ()),
-    "avx2": (32, ("-mavx2", "-mfma")),
-    "avx512": (64, ("-mavx512f", "-mfma", "-mprefer-vector-width=512")),
-    "neon": (16, ()),
-}
 
 LOOPS = """
 #include <stdint.h>
@@ -135,28 +109,6 @@ void plain_loop(long n, int rows, int inner, int columns, int transposed, const 
         }
 }
 """
-
-
-def peak(dtype: str, threads: int) -> float | None:
-    """Floating-point operations per second of multiply-adds in registers, on so many cores."""
-    size, isa_flags = ISA_FLAGS[str(_core.config()["instruction set"])]
-    real = {"float32": "float", "float64": "double"}[dtype]
-    flags = ("-O3", "-funroll-loops", "-ffp-contract=fast", "-shared", "-fPIC", *isa_flags)
-    defines = (f"-DREAL={real}", f"-DBYTES={size}")
-    library = compile_c("double multiply_add(long, double);", PEAK, (*flags, *defines))
-    if library is None:
-        return None
-    rounds, best = 1_000_000, 0.0
-    for _ in range(20):
-        workers = [threading.Thread(target=library.multiply_add, args=(rounds, 1e-3)) for _ in range(threads)]
-        start = time.perf_counter()
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        work = threads * rounds * 12 * 2 * size / np.dtype(dtype).itemsize
-        best = max(best, work / (time.perf_counter() - start))
-    return best
 
 
 def contestants(product: Product, dtype: str, torch: Any) -> list[Contestant]:

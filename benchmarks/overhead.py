@@ -1,4 +1,4 @@
-"""What does an operation on a tiny array cost? Against PyTorch and NumPy, op by op; and the import.
+"""What does an operation on a tiny array cost? Against PyTorch and NumPy, op by op.
 
 Arrays of 4 x 4 float32: there is next to nothing to compute, so the table shows what each library
 adds. "recorded" columns build the graph for a later backward(), and drop it.
@@ -7,12 +7,10 @@ adds. "recorded" columns build the graph for a later backward(), and drop it.
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
-from _harness import Contestant, Grid, Run, duration, main
+from _harness import Contestant, Grid, Run, main
 
 import tinyml
 from tinyml.nn import functional as F
@@ -49,12 +47,6 @@ OPS: tuple[tuple[str, str | None], ...] = (
     ("F.mse_loss(x, y)", None),
     ("(x * y).sum().backward()", None),
 )
-PROBE = """
-import time, numpy
-start = time.perf_counter()
-import {module}
-print(time.perf_counter() - start)
-"""
 
 
 def operands(library: Any, record: bool) -> dict[str, Any]:
@@ -97,31 +89,13 @@ def operations(run: Run, torch: Any) -> None:
     print(", ".join(f"{name} {mean:.2f}" for name, mean in means.items()))
 
 
-def imports(run: Run) -> None:
-    """What an import takes beyond NumPy's, in fresh processes, in turn."""
-    modules = ["tinyml", "torch", "jax"]
-    samples: dict[str, list[float]] = {module: [] for module in modules}
-    for _ in range(1 if run.quick else 9):
-        for module in modules:
-            command = [sys.executable, "-c", PROBE.format(module=module)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if not done.returncode:
-                samples[module].append(float(done.stdout))
-    print("\nimport, beyond NumPy's own")
-    for module, times in samples.items():
-        if times:
-            spread = f"{duration(min(times))} .. {duration(max(times))}"
-            print(f"  {module:8} {duration(statistics.median(times)):>9}  ({spread})", flush=True)
-
-
 def measure(run: Run) -> None:
-    """Prints both tables."""
+    """Prints the table."""
     torch = run.peer("torch")
     if torch:
         torch.set_num_threads(run.threads)
     run.header("Operations on 4 x 4 arrays")
     operations(run, torch)
-    imports(run)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 An epoch is one step on all four samples: outputs, mean squared error, gradients, SGD. There is so
 little arithmetic in it (0.4 us in C) that everything else is overhead. Values and micrograd work
 neuron by neuron in float64, C too; the others on arrays of four rows in float32. All start from
-the same weights, and their losses are compared before the clock starts.
+the same weights, and their losses are compared before the clock starts. First every epoch is a call
+from Python, or several; then all epochs run in one call.
 """
 
 from __future__ import annotations
@@ -13,8 +14,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _harness import Contestant, Run, compile_c, main, pointer, show
+from _harness import Contestant, Run, compile_c, main, pointer, seconds_of, show, times_as_long
+from _training import (
+    Steps,
+    Training,
+    jax_fori_loop,
+    jax_jit,
+    jax_scan,
+    looped,
+    repeated,
+    torch_compiled,
+    torch_eager,
+)
 
+import tinyml
 from tinyml import Value, nn, optim, tensor
 from tinyml.nn import functional as F
 
@@ -25,13 +38,10 @@ _draw = np.random.default_rng(1)
 W1, B1 = _draw.uniform(-1, 1, (4, 2)).astype(np.float32), np.zeros(4, np.float32)
 W2, B2 = _draw.uniform(-1, 1, (1, 4)).astype(np.float32), np.zeros(1, np.float32)
 WEIGHTS = (W1, B1, W2, B2)
-CHECKED = 5
-
-# Runs n epochs and returns the last one's loss, or something that float() turns into it.
-Epochs = Callable[[int], Any]
+EPOCHS = 2_000  # in one call
 
 
-def tinyml_values() -> Epochs:
+def values_step() -> Callable[[], Any]:
     """micrograd's way to write it, with one node per neuron."""
     model = nn.MLP(2, [4, 1], activation="tanh", output="tanh")
     for layer, w, b in zip(model.layers, (W1, W2), (B1, B2), strict=True):
@@ -41,18 +51,17 @@ def tinyml_values() -> Epochs:
     xs, ys = X.tolist(), Y[:, 0].tolist()
     optimizer = optim.SGD(model.parameters(), lr=LR)
 
-    def epochs(n: int) -> Any:
-        for _ in range(n):
-            loss = sum((model(x) - y) ** 2 for x, y in zip(xs, ys, strict=True)) / 4
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    def step() -> Any:
+        loss = sum((model(x) - y) ** 2 for x, y in zip(xs, ys, strict=True)) / 4
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
         return loss
 
-    return epochs
+    return step
 
 
-def tinyml_tensors() -> Epochs:
+def tensors_step() -> Callable[[], Any]:
     """PyTorch's way to write it."""
     model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1), nn.Tanh())
     for parameter, weight in zip(model.parameters(), WEIGHTS, strict=True):
@@ -60,18 +69,17 @@ def tinyml_tensors() -> Epochs:
     optimizer = optim.SGD(model.parameters(), lr=LR)
     x, y = tensor(X), tensor(Y)
 
-    def epochs(n: int) -> Any:
-        for _ in range(n):
-            loss = F.mse_loss(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    def step() -> Any:
+        loss = F.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
         return loss
 
-    return epochs
+    return step
 
 
-def micrograd_values(engine: Any) -> Epochs:
+def micrograd_values(engine: Any) -> Steps:
     """micrograd without its Neuron, which knows no tanh: its author adds one as here."""
 
     def tanh(x: Any) -> Any:
@@ -109,7 +117,7 @@ def micrograd_values(engine: Any) -> Epochs:
     return epochs
 
 
-def numpy_by_hand() -> Epochs:
+def numpy_by_hand() -> Steps:
     """The derivatives written out."""
     w1, b1, w2, b2 = (w.copy() for w in WEIGHTS)
 
@@ -129,99 +137,22 @@ def numpy_by_hand() -> Epochs:
     return epochs
 
 
-def torch_eager(torch: Any) -> Epochs:
-    """The usual loop."""
-    model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1), torch.nn.Tanh())
-    with torch.no_grad():
-        for parameter, weight in zip(model.parameters(), WEIGHTS, strict=True):
-            parameter.copy_(torch.from_numpy(weight))
-    optimizer = torch.optim.SGD(model.parameters(), lr=LR)
-    x, y = torch.from_numpy(X), torch.from_numpy(Y)
-
-    def epochs(n: int) -> Any:
-        for _ in range(n):
-            loss = torch.nn.functional.mse_loss(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return loss.detach()
-
-    return epochs
-
-
-def torch_compiled(torch: Any) -> Epochs:
-    """Forward, gradients and update in one compiled graph."""
-
-    def loss_of(parameters: Any, x: Any, y: Any) -> Any:
-        w1, b1, w2, b2 = parameters
-        out = torch.tanh(torch.tanh(x @ w1.T + b1) @ w2.T + b2)
-        return ((out - y) ** 2).mean()
-
-    @torch.compile(fullgraph=True)  # type: ignore[untyped-decorator]
-    def step(parameters: Any, x: Any, y: Any) -> Any:
-        gradients, loss = torch.func.grad_and_value(loss_of)(parameters, x, y)
-        return tuple(p - LR * g for p, g in zip(parameters, gradients, strict=True)), loss
-
-    parameters = tuple(torch.from_numpy(w.copy()) for w in WEIGHTS)
-    x, y = torch.from_numpy(X), torch.from_numpy(Y)
-
-    def epochs(n: int) -> Any:
-        nonlocal parameters
-        for _ in range(n):
-            with torch.no_grad():
-                parameters, loss = step(parameters, x, y)
-        return loss
-
-    return epochs
-
-
-def jax_step(jax: Any) -> Callable[[Any], tuple[Any, Any]]:
-    """One epoch as a pure function of the parameters."""
-    x, y = jax.numpy.asarray(X), jax.numpy.asarray(Y)
+def in_arrays(numpy: Any, x: Any, y: Any) -> Callable[[Any], Any]:
+    """The loss as a function of the parameters, with JAX's NumPy or torch."""
 
     def loss_of(parameters: Any) -> Any:
         w1, b1, w2, b2 = parameters
-        out = jax.numpy.tanh(jax.numpy.tanh(x @ w1.T + b1) @ w2.T + b2)
+        out = numpy.tanh(numpy.tanh(x @ w1.T + b1) @ w2.T + b2)
         return ((out - y) ** 2).mean()
 
-    def step(parameters: Any) -> tuple[Any, Any]:
-        loss, gradients = jax.value_and_grad(loss_of)(parameters)
-        return tuple(p - LR * g for p, g in zip(parameters, gradients, strict=True)), loss
-
-    return step
+    return loss_of
 
 
-def jax_jit(jax: Any) -> Epochs:
-    """One jitted call per epoch."""
-    step = jax.jit(jax_step(jax), donate_argnums=0)
-    parameters = tuple(jax.numpy.array(w) for w in WEIGHTS)
-
-    def epochs(n: int) -> Any:
-        nonlocal parameters
-        for _ in range(n):
-            parameters, loss = step(parameters)
-        return loss.block_until_ready()
-
-    return epochs
-
-
-def jax_loop(jax: Any) -> Epochs:
-    """All epochs in one call."""
-    step = jax_step(jax)
-
-    @jax.jit  # type: ignore[untyped-decorator]
-    def loop(n: Any, parameters: Any) -> Any:
-        start = (parameters, jax.numpy.float32(0))
-        return jax.lax.fori_loop(0, n, lambda _, state: step(state[0]), start)
-
-    parameters = tuple(jax.numpy.array(w) for w in WEIGHTS)
-
-    def epochs(n: int) -> Any:
-        nonlocal parameters
-        parameters, loss = loop(n, parameters)
-        return loss.block_until_ready()
-
-    return epochs
+def in_torch(torch: Any) -> Steps:
+    """The usual loop."""
+    model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1), torch.nn.Tanh())
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    return torch_eager(torch, lambda model: torch.nn.functional.mse_loss(model(x), y), LR, model, WEIGHTS)
 
 
 C = """
@@ -258,7 +189,7 @@ double xor_epochs(long n, double *w, double *x, double *y, double lr)
 """
 
 
-def c_by_hand() -> Epochs | None:
+def c_by_hand() -> Steps | None:
     """The derivatives written out in C, any number of epochs in one call: the floor."""
     library = compile_c("double xor_epochs(long, double *, double *, double *, double);", C)
     if library is None:
@@ -268,42 +199,60 @@ def c_by_hand() -> Epochs | None:
     return lambda n: library.xor_epochs(n, pointer(w), pointer(x), pointer(y), LR)
 
 
+def rounds(epochs: Steps) -> Steps:
+    """Calls of EPOCHS each."""
+
+    def run(n: int) -> Any:
+        for _ in range(n):
+            loss = epochs(EPOCHS)
+        return loss
+
+    return run
+
+
 def measure(run: Run) -> None:
     """Prints the table."""
     engine = run.peer("micrograd.engine", "micrograd")
     torch, jax = run.peer("torch"), run.peer("jax")
     run.header("XOR, 2-4-1 tanh, four samples: an epoch")
-    reference = numpy_by_hand()
-    expected = [float(reference(1)) for _ in range(CHECKED)]
-    contestants: list[Contestant] = []
-
-    def enter(name: str, epochs: Epochs, collector: bool = True) -> None:
-        losses = [float(epochs(1)) for _ in range(CHECKED)]
-        assert np.allclose(losses, expected, rtol=1e-4), (name, losses, expected)
-        contestants.append(Contestant(name, epochs, collector=collector))
-
-    enter("tinyml, Tensors", tinyml_tensors())
-    enter("tinyml, Values", tinyml_values())
+    calls = Training(run)
+    calls.enter("tinyml, Tensors", looped(tensors_step()))
+    calls.enter("tinyml, Tensors compiled", looped(tinyml.compile(tensors_step())))
+    calls.enter("tinyml, Values", looped(values_step()))
+    calls.enter("tinyml, Values compiled", looped(tinyml.compile(values_step())))
     if engine:
-        enter("micrograd", micrograd_values(engine))
-        enter("micrograd, no gc", micrograd_values(engine), collector=False)
-    enter("NumPy by hand", numpy_by_hand())
+        calls.enter("micrograd", micrograd_values(engine))
+        calls.enter("micrograd, no gc", micrograd_values(engine), collector=False)
+    calls.enter("NumPy by hand", numpy_by_hand())
     if torch:
         torch.set_num_threads(run.threads)
-        enter("PyTorch", torch_eager(torch))
-        if run.quick:
-            run.skip("torch.compile", "compiling takes long")
-        else:
-            try:
-                enter("torch.compile", torch_compiled(torch))
-            except Exception as error:  # a missing C++ compiler has many faces
-                run.skip("torch.compile", f"{type(error).__name__}: {error}".splitlines()[0])
+        calls.enter("PyTorch", in_torch(torch))
+        loss_of = in_arrays(torch, torch.from_numpy(X), torch.from_numpy(Y))
+        calls.enter_torch_compile(torch_compiled(torch, loss_of, LR, WEIGHTS))
     if jax:
-        enter("JAX jit", jax_jit(jax))
-        enter("JAX fori_loop", jax_loop(jax))
+        loss_of = in_arrays(jax.numpy, X, Y)
+        calls.enter("JAX jit", jax_jit(jax, loss_of, LR, WEIGHTS))
+    show(run.compare("an epoch, called from Python", calls.contestants, seconds=20))
+
+    loops = Training(run, like=calls)
+    loops.enter("tinyml, Tensors repeat", repeated(tensors_step()))
+    loops.enter("tinyml, Values repeat", repeated(values_step()))
+    if jax:
+        loops.enter("JAX fori_loop", jax_fori_loop(jax, loss_of, LR, WEIGHTS))
+        loops.enter("JAX scan", jax_scan(jax, loss_of, LR, WEIGHTS))
     if floor := c_by_hand():
-        enter("C by hand", floor)
-    show(run.compare("epoch", contestants, seconds=20))
+        loops.enter("C by hand", floor)
+    # In rounds of many epochs, or the call would count.
+    many = [Contestant(each.name, rounds(each.run)) for each in loops.contestants]
+    rows = run.compare("an epoch, all in one call", many, seconds=10, unit=EPOCHS)
+    show(rows)
+    seconds = seconds_of(rows, "tinyml, Values repeat")
+    run.target("us an epoch over Values within repeat", seconds and seconds * 1e6, 1)
+    for loop in ("JAX fori_loop", "JAX scan"):
+        ahead = times_as_long(rows, loop, "tinyml, Values repeat")
+        run.target(f"times as fast as {loop}, Values", ahead, 1, at_most=False)
+    behind = times_as_long(rows, "tinyml, Tensors repeat", "C by hand")
+    run.target("times the C by hand, Tensors", behind, 1.5)
 
 
 if __name__ == "__main__":
