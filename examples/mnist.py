@@ -1,6 +1,6 @@
 """Trains a fully connected network on the 60,000 handwritten digits of MNIST and tests it on 10,000 others.
 
-python examples/mnist.py [--hidden 128] [--epochs 5] [--batch 64] [--plot mnist]
+python examples/mnist.py [--hidden 128] [--epochs 5] [--batch 64] [--plot mnist] [--eager]
 """
 
 from __future__ import annotations
@@ -39,6 +39,24 @@ def predictions(model: nn.Module, test: TensorDataset) -> tuple[np.ndarray[Any, 
     with tinyml.no_grad():
         seen = [model(images).argmax(1).numpy() for images, _ in DataLoader(test, batch_size=1000)]
     return np.concatenate(seen), test.arrays[1].astype(np.int64)
+
+
+def report_time(model: nn.Module, train: TensorDataset, batch: int, seconds: float) -> None:
+    """How the time of a training step divides into arithmetic and everything else, by profiling such a step."""
+    optimizer = optim.SGD(model.parameters(), lr=0.0)  # does the work of a step, and moves nothing
+
+    def step(images: tinyml.Tensor, labels: tinyml.Tensor) -> None:
+        loss = nn.functional.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    times = tinyml.compile(step).profile(*(array[:batch] for array in train.arrays), replays=100)
+    arithmetic = sum(time.seconds for time in times)
+    products = sum(time.seconds for time in times if "linear" in time.step)
+    shares = [products / seconds, (arithmetic - products) / seconds, max(0.0, 1 - arithmetic / seconds)]
+    parts = zip(shares, ("matrix products", "other arithmetic", "everything else"), strict=True)
+    print(f"a step takes {1e6 * seconds:,.0f} us: " + ", ".join(f"{share:.0%} {part}" for share, part in parts))
 
 
 def report_confusions(seen: np.ndarray[Any, Any], right: np.ndarray[Any, Any], most: int = 5) -> None:
@@ -95,6 +113,7 @@ def main() -> None:
     parser.add_argument("--decay", type=float, default=0.5, help="factor on the learning rate after each epoch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="threads for matrix products (default: all)")
+    parser.add_argument("--eager", action="store_true", help="run Python in every step, to see the difference")
     parser.add_argument(
         "--data",
         type=Path,
@@ -136,8 +155,11 @@ def main() -> None:
         metric=accuracy,
         unit="images",
         callback=decay,
+        compiled=not arguments.eager,
     )
     print(history)
+    if history.losses and not history.interrupted:
+        report_time(model, train, arguments.batch, sum(epoch.seconds for epoch in history) / len(history.losses))
     show_accuracy("after training")
     seen, right = predictions(model, test)
     report_confusions(seen, right)
