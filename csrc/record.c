@@ -56,7 +56,8 @@ static tm_node **copy_nodes(tm_node *const *nodes, int n)
         tm_fail_memory("a recorded step", bytes);
         return NULL;
     }
-    memcpy(copy, nodes, (size_t)n * sizeof *nodes);
+    if (n) /* a sweep from a leaf has no results, and no list of them */
+        memcpy(copy, nodes, (size_t)n * sizeof *nodes);
     for (int i = 0; i < n; i++)
         if (keep_outer(nodes[i])) {
             free(copy);

@@ -9,14 +9,15 @@ from cffi import FFI
 
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 
+# For the project's own checks: "address,undefined" or "thread" builds with these sanitizers and without pools; with
+# -O3 they would take minutes a file.
+SANITIZE = os.environ.get("TINYML_SANITIZE", "")
 # -fno-trapping-math lets the compiler turn conditions into selects; -ffast-math stays off: it would delete checks for
 # NaN.
-FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+FLAGS = ["-std=gnu11", "-O1" if SANITIZE else "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
 FLAGS += ["-fvisibility=hidden"]  # calls between our own files go straight, not through the linker's table
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
-# For the project's own checks: "address,undefined" or "thread" builds with these sanitizers and without pools.
-SANITIZE = os.environ.get("TINYML_SANITIZE", "")
 if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-DTM_POOLED=0"]
 if os.environ.get("TINYML_WERROR"):

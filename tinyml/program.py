@@ -620,6 +620,10 @@ def compile(
     structures, or modules another mode, another program is recorded, up to max_programs; hyperparameters may change
     freely. Results are fresh tensors without a graph: call backward() within.
 
+    A float arrives as a Value without a gradient, an int as a 0-d int64 tensor, and they promote as such: beside int64
+    or 0-d float32 tensors a float gives float64, where the plain function would give float32. A NumPy array that is
+    not an argument is a constant, even if it is changed in place.
+
     Python does not run in a replay. What it would read from a recorded node while recording (float(), .item(), .data,
     printing, an `if`) is frozen: that warns with FrozenWarning once for each place, or with strict=True raises
     GraphError. passes: which of PASSES rewrite the program; for benchmarks and tests.
