@@ -63,7 +63,7 @@ def test_mnist_options(tmp_path: Path) -> None:
     output = run("mnist.py", *options.split())
     assert "784-32-16-10" in output
     eager = run("mnist.py", *options.split(), "--eager")
-    for pattern in (r"after training: .*", r"  a \d taken for a \d: .*", r"\d+  \d\.\d{4}  \d\.\d{4}"):
+    for pattern in (r"after training: .*", r"  a \d taken for a \d: .*"):
         assert re.findall(pattern, output)
         assert re.findall(pattern, output) == re.findall(pattern, eager)  # the same training, replayed
     after = re.search(r"after training: train ([\d.]+)%", output)

@@ -25,7 +25,7 @@ static inline void set_piece(pieces *p, int64_t skip)
 {
     const int64_t run = p->loop.run - skip, left = p->end - p->at;
     p->n = run < left ? run : left;
-    for (int k = 0; k < p->loop.n; k++)
+    for (int k = 0; k < TM_LOOP_OPERANDS; k++)
         p->from[k] = p->loop.at[k] + skip * p->loop.step[k];
 }
 
@@ -45,7 +45,8 @@ static void start_pieces(pieces *p, tm_node *y, int64_t part, int64_t task)
     p->at = task * part;
     p->end = y->size - p->at < part ? y->size : p->at + part;
     p->n = 0;
-    p->from[1] = loop->step[1] = 0; /* in case there is one operand only */
+    for (int k = 0; k < TM_LOOP_OPERANDS; k++) /* the last ones may not be there */
+        loop->at[k] = loop->step[k] = 0;
     tm_loop_start(loop, y, (int)y->n_inputs, tm_inputs(y));
     if (p->at < p->end) {
         tm_loop_seek(loop, p->at / loop->run);

@@ -171,12 +171,16 @@ static int FN(cross_entropy_forward)(tm_node *y)
 static double FN(cross_entropy_flow)(const strip_work *work, strip s)
 {
     const REAL *restrict d = tm_saved(work->node), *restrict dy = tm_grad_data(work->node);
-    const int64_t dy_step = tm_attr(work->node)[0] == LOSS_NONE;
-    REAL *restrict dx = work->dx, flows[STRIP];
+    REAL *restrict dx = work->dx;
     const int add = work->add;
-    for (int64_t q = 0; q < s.count; q++)
-        flows[q] = dy[(s.first + q) * dy_step];
-    FOR_STRIP(s, dx[i] = FLOW(flows[q], d[i]) + (add ? dx[i] : 0));
+    const REAL flows = *dy;
+    if (tm_attr(work->node)[0] == LOSS_NONE)
+        FOR_STRIP(s, dx[i] = FLOW(dy[s.first + q], d[i]) + (add ? dx[i] : 0));
+    else if (s.step == 1) /* rows may be short */
+        for (int64_t i = s.at; i < s.at + s.count * s.n; i++)
+            dx[i] = FLOW(flows, d[i]) + (add ? dx[i] : 0);
+    else
+        FOR_STRIP(s, dx[i] = FLOW(flows, d[i]) + (add ? dx[i] : 0));
     return 0;
 }
 
@@ -201,8 +205,8 @@ static int FN(nll_loss_forward)(tm_node *y)
     int64_t *places = tm_saved(y);
     double total = 0;
     *places++ = counted;
-    for (int64_t number = 0, strips = strip_count(&s); number < strips; number++) {
-        take_strip(&s, number);
+    for (int64_t row = 0; row < s.rows; row += s.count) {
+        take_strip(&s, row);
         for (int64_t q = 0; q < s.count; q++) {
             const int64_t label = labels[s.first + q];
             const int64_t place = ignored(y, label) ? -1 : s.at + q * s.row_step + label * s.step;

@@ -374,43 +374,33 @@ REDUCE_INLINE void FN(fold_lanes)(const int how, int64_t n, int64_t width, int64
         to[i] = lanes[i];
 }
 
-/* Rows to be joined, in parts if there are many. */
+/* Joins n rows of `width` elements, `stride` apart, into one. */
+typedef void FN(fold_rows_of)(int64_t n, int64_t width, int64_t stride, const REAL *xs, const REAL *as, REAL *to);
+
 typedef struct {
+    FN(fold_rows_of) *fold;
     int64_t n, width, stride, part;
     const REAL *xs, *as;
-    REAL *to; /* `width` results for each part */
-} FN(fold_rows_work);
+    REAL *results; /* `width` for each part */
+} FN(fold_work);
 
-REDUCE_INLINE void FN(fold_one_part)(const int how, const FN(fold_rows_work) *work, int64_t task)
+static void FN(fold_task)(void *context, int64_t task)
 {
-    const int64_t first = task * work->part, left = work->n - first, n = left < work->part ? left : work->part;
-    const int64_t width = work->width, stride = work->stride;
-    const REAL *xs = work->xs + first * stride, *as = work->as;
-    REAL *to = work->to + task * width;
-    if (width > 1 || stride > 1) {
-        FN(fold_lanes)(how, n, width, stride, FN(lane_copies)(n, width, stride), xs, as, to);
-    } else if (n >= REDUCE_LANES) {
-        FN(fold_lanes)(how, n, 1, 1, REDUCE_LANES, xs, as, to); /* much faster for the constants */
-    } else {
-        REAL joined = FN(neutral)(how);
-        for (int64_t r = 0; r < n; r++)
-            joined = FN(join)(how, joined, FN(reduce_term)(how, xs[r], as ? *as : 0));
-        *to = joined;
-    }
+    const FN(fold_work) *work = context;
+    const int64_t first = task * work->part, left = work->n - first;
+    work->fold(left < work->part ? left : work->part, work->width, work->stride, work->xs + first * work->stride,
+               work->as, work->results + task * work->width);
 }
 
-typedef void FN(fold_task)(void *work, int64_t task);
-
-/* The parts' results wait on the stack: a task may fold what lies in its thread's scratch space. */
-static __attribute__((noinline)) void FN(fold_parts)(int how, FN(fold_task) *task, FN(fold_rows_work) *work)
+/* In parts of rows. Their results wait on the stack: what is folded may lie in the scratch space. */
+static __attribute__((noinline)) void FN(fold_parts)(const int how, FN(fold_rows_of) *fold, int64_t n, int64_t width,
+                                                     int64_t stride, const REAL *xs, const REAL *as, REAL *to)
 {
-    REAL results[REDUCE_RESULTS];
+    REAL results[REDUCE_RESULTS], *from = results;
     TOTAL total[REDUCE_COLUMNS];
-    REAL *to = work->to;
-    const int64_t parts = tm_parts(work->n, work->part), width = work->width;
-    work->to = results;
-    tm_parallel_parts(parts, work->n * width / 2, task, work);
-    const REAL *from = results;
+    FN(fold_work) work = {fold, n, width, stride, fold_part(n, width), xs, as, results};
+    const int64_t parts = tm_parts(n, work.part);
+    tm_parallel_parts(parts, n * width / 2, FN(fold_task), &work);
     for (int64_t i = 0; i < width; i++)
         total[i] = from[i];
     for (int64_t part = 1; part < parts; part++) {
@@ -425,33 +415,23 @@ static __attribute__((noinline)) void FN(fold_parts)(int how, FN(fold_task) *tas
         to[i] = (REAL)total[i];
 }
 
-/* Joins n rows of `width` elements, `stride` apart, into one, by the task made for `how`. */
-static inline void FN(fold)(int how, FN(fold_task) *task, int64_t n, int64_t width, int64_t stride, const REAL *xs,
-                            const REAL *as, REAL *to)
-{
-    FN(fold_rows_work) work = {n, width, stride, fold_part(n, width), xs, as, to};
-    if (n <= work.part)
-        task(&work, 0);
-    else
-        FN(fold_parts)(how, task, &work);
-}
-
-#define FOLD_TASK(name, how)                                                                                 \
-    static __attribute__((noinline)) void FN(name)(void *work, int64_t task)                                 \
+#define FOLD(name, how)                                                                                      \
+    static __attribute__((noinline)) void FN(name)(int64_t n, int64_t width, int64_t stride, const REAL *xs, \
+                                                   const REAL *as, REAL *to)                                 \
     {                                                                                                        \
-        FN(fold_one_part)(how, work, task);                                                                      \
+        if (n > fold_part(n, width)) {                                                                       \
+            FN(fold_parts)(how, FN(name), n, width, stride, xs, as, to);                                     \
+        } else if (width > 1 || stride > 1) {                                                                \
+            FN(fold_lanes)(how, n, width, stride, FN(lane_copies)(n, width, stride), xs, as, to);            \
+        } else if (n >= REDUCE_LANES) {                                                                      \
+            FN(fold_lanes)(how, n, 1, 1, REDUCE_LANES, xs, as, to); /* much faster for the constants */      \
+        } else {                                                                                             \
+            REAL joined = FN(neutral)(how);                                                                  \
+            for (int64_t r = 0; r < n; r++)                                                                  \
+                joined = FN(join)(how, joined, FN(reduce_term)(how, xs[r], as ? *as : 0));                   \
+            *to = joined;                                                                                    \
+        }                                                                                                    \
     }
-FOLD_TASK(sum_task, REDUCE_SUM)
-FOLD_TASK(prod_task, REDUCE_PROD)
-FOLD_TASK(max_task, REDUCE_MAX)
-FOLD_TASK(min_task, REDUCE_MIN)
-#if REAL_IS_FLOAT
-FOLD_TASK(squares_task, REDUCE_SQUARES)
-FOLD_TASK(powers_task, REDUCE_POWERS)
-FOLD_TASK(at_max_task, REDUCE_AT_MAX)
-FOLD_TASK(at_min_task, REDUCE_AT_MIN)
-#endif
-#undef FOLD_TASK
 
 /* Copies a scattered slab together, and goes on to the next; r->runs is at its start again. */
 static const REAL *FN(slab_gather)(reduce_plan *r, const REAL *xs, REAL *copy)
@@ -509,10 +489,10 @@ static int FN(reduce)(tm_node *y, int first, FN(fold_columns) *fold)
 }
 
 #define REDUCE(op, how)                                                                                      \
-    static __attribute__((noinline)) void FN(fold_##op)(int64_t n, int64_t width, int64_t stride,            \
-                                                        const REAL *xs, REAL *to)                            \
+    FOLD(fold_##op##_of, how)                                                                                \
+    static void FN(fold_##op)(int64_t n, int64_t width, int64_t stride, const REAL *xs, REAL *to)            \
     {                                                                                                        \
-        FN(fold)(how, FN(op##_task), n, width, stride, xs, NULL, to);                                        \
+        FN(fold_##op##_of)(n, width, stride, xs, NULL, to);                                                  \
     }                                                                                                        \
     static int FN(op##_forward)(tm_node *y)                                                                  \
     {                                                                                                        \
@@ -523,6 +503,14 @@ REDUCE(prod, REDUCE_PROD)
 REDUCE(max, REDUCE_MAX)
 REDUCE(min, REDUCE_MIN)
 #undef REDUCE
+
+#if REAL_IS_FLOAT
+FOLD(fold_squares_of, REDUCE_SQUARES)
+FOLD(fold_powers_of, REDUCE_POWERS)
+FOLD(fold_at_max, REDUCE_AT_MAX)
+FOLD(fold_at_min, REDUCE_AT_MIN)
+#endif
+#undef FOLD
 
 /* The place of the best of n elements that stand side by side: of the best block first, then in it. */
 REDUCE_INLINE int64_t FN(arg_run)(const int how, int64_t n, const REAL *xs)
@@ -699,7 +687,7 @@ static void FN(fold_squares)(int64_t n, int64_t width, int64_t stride, const REA
     REAL means[REDUCE_COLUMNS];
     FN(fold_sum)(n, width, stride, xs, means);
     FN(divide_all)(width, means, (double)n);
-    FN(fold)(REDUCE_SUM, FN(squares_task), n, width, stride, xs, means, to);
+    FN(fold_squares_of)(n, width, stride, xs, means, to);
 }
 
 static double FN(var_divisor)(const tm_node *y)
@@ -757,64 +745,77 @@ REDUCE_INLINE void FN(flow_rows)(const int how, int64_t size, int64_t width, int
     }
 }
 
-/* Rows on the way back, some of them in each task. */
+/* FN(flow_rows) of one kind. */
+typedef void FN(flow_rows_of)(int64_t size, int64_t width, int64_t stride, const REAL *xs, const REAL *as,
+                              const REAL *gs, int step, REAL *dxs, int add);
+
+#define FLOW_ROWS(name, how)                                                                                 \
+    static __attribute__((noinline)) void FN(name)(int64_t size, int64_t width, int64_t stride,              \
+                                                   const REAL *xs, const REAL *as, const REAL *gs, int step, \
+                                                   REAL *dxs, int add)                                       \
+    {                                                                                                        \
+        if (step)                                                                                            \
+            FN(flow_rows)(how, size, width, stride, xs, as, gs, 1, dxs, add);                                \
+        else                                                                                                 \
+            FN(flow_rows)(how, size, width, stride, xs, as, gs, 0, dxs, add);                                \
+    }
+FLOW_ROWS(flow_sum, REDUCE_SUM)
+FLOW_ROWS(flow_squares, REDUCE_SQUARES)
+FLOW_ROWS(flow_powers, REDUCE_POWERS)
+FLOW_ROWS(flow_at_max, REDUCE_AT_MAX)
+FLOW_ROWS(flow_at_min, REDUCE_AT_MIN)
+#undef FLOW_ROWS
+
 typedef struct {
-    int64_t size, width, stride, part;
+    FN(flow_rows_of) *flow;
+    int64_t size, width, stride, part; /* part: in rows */
     const REAL *xs, *as, *gs;
     REAL *dxs;
     int step, add;
 } FN(flow_rows_work);
 
-REDUCE_INLINE void FN(flow_one_part)(const int how, const FN(flow_rows_work) *work, int64_t task)
+static void FN(flow_rows_task)(void *context, int64_t task)
 {
+    const FN(flow_rows_work) *work = context;
     const int64_t first = task * work->part, most = work->part * work->width, left = work->size - first * work->width;
-    const int64_t size = left < most ? left : most, width = work->width, stride = work->stride;
-    const REAL *xs = work->xs + first * stride;
-    REAL *dxs = work->dxs + first * stride;
-    if (work->step)
-        FN(flow_rows)(how, size, width, stride, xs, work->as, work->gs, 1, dxs, work->add);
-    else
-        FN(flow_rows)(how, size, width, stride, xs, work->as, work->gs, 0, dxs, work->add);
+    work->flow(left < most ? left : most, work->width, work->stride, work->xs + first * work->stride, work->as,
+               work->gs, work->step, work->dxs + first * work->stride, work->add);
 }
 
-#define FLOW_TASK(name, how)                                                                                 \
-    static void FN(name)(void *work, int64_t task)                                                           \
-    {                                                                                                        \
-        FN(flow_one_part)(how, work, task);                                                                  \
-    }
-FLOW_TASK(sum_flow_task, REDUCE_SUM)
-FLOW_TASK(squares_flow_task, REDUCE_SQUARES)
-FLOW_TASK(powers_flow_task, REDUCE_POWERS)
-FLOW_TASK(at_max_flow_task, REDUCE_AT_MAX)
-FLOW_TASK(at_min_flow_task, REDUCE_AT_MIN)
-#undef FLOW_TASK
-
-static void FN(flow)(FN(fold_task) *task, const FN(slab_columns) *c, const REAL *as, const REAL *gs)
+/* Many rows, in parts. */
+static __attribute__((noinline)) void FN(flow_in_parts)(FN(flow_rows_work) work)
 {
-    REAL as_lanes[REDUCE_LANES], gs_lanes[REDUCE_LANES];
-    FN(flow_rows_work) work = {.size = c->n * c->width, .xs = c->xs, .dxs = c->dxs, .add = c->add};
-    if (c->stride == 1) { /* one column; rows are as long as a task may be */
-        work.width = work.stride = c->n < TM_PART ? c->n : TM_PART;
-    } else {
-        const int64_t copies = FN(lane_copies)(c->n, c->width, c->stride);
-        if (copies > 1) {
-            as = as ? FN(lane_columns)(c->width, as, as_lanes) : NULL;
-            gs = FN(lane_columns)(c->width, gs, gs_lanes);
-        }
-        work.width = copies * c->width;
-        work.stride = copies * c->stride;
-        work.step = 1;
+    const int64_t rows = tm_parts(work.size, work.width);
+    work.part = tm_part(rows, work.width < TM_PART ? TM_PART / work.width : 1);
+    tm_parallel_parts(tm_parts(rows, work.part), work.size, FN(flow_rows_task), &work);
+}
+
+static void FN(flow)(FN(flow_rows_of) *flow, const FN(slab_columns) *c, const REAL *as, const REAL *gs)
+{
+    const int64_t size = c->n * c->width;
+    if (c->stride == 1) { /* a single column; rows are as long as a part may be */
+        if (size <= TM_PART)
+            flow(size, size, size, c->xs, as, gs, 0, c->dxs, c->add);
+        else
+            FN(flow_in_parts)((FN(flow_rows_work)){flow, size, TM_PART, TM_PART, 0, c->xs, as, gs, c->dxs, 0, c->add});
+        return;
     }
-    work.as = as;
-    work.gs = gs;
-    const int64_t rows = work.width ? tm_parts(work.size, work.width) : 0;
-    work.part = tm_part(rows, work.width < TM_PART ? TM_PART / (work.width ? work.width : 1) : 1);
-    tm_parallel_parts(tm_parts(rows, work.part), work.size, task, &work);
+    REAL as_lanes[REDUCE_LANES], gs_lanes[REDUCE_LANES];
+    const int64_t copies = FN(lane_copies)(c->n, c->width, c->stride);
+    const int64_t width = copies * c->width, stride = copies * c->stride;
+    if (copies > 1) {
+        as = as ? FN(lane_columns)(c->width, as, as_lanes) : NULL;
+        gs = FN(lane_columns)(c->width, gs, gs_lanes);
+    }
+    if (size <= TM_PART)
+        flow(size, width, stride, c->xs, as, gs, 1, c->dxs, c->add);
+    else
+        FN(flow_in_parts)((FN(flow_rows_work)){flow, size, width, stride, 0, c->xs, as, gs, c->dxs, 1, c->add});
 }
 
 static void FN(sum_flow)(const FN(slab_columns) *c)
 {
-    FN(flow)(FN(sum_flow_task), c, NULL, c->dys);
+    FN(flow)(FN(flow_sum), c, NULL, c->dys);
 }
 
 static void FN(mean_flow)(const FN(slab_columns) *c)
@@ -822,14 +823,14 @@ static void FN(mean_flow)(const FN(slab_columns) *c)
     REAL gs[REDUCE_COLUMNS];
     for (int64_t i = 0; i < c->width; i++)
         gs[i] = c->dys[i] / (REAL)c->n;
-    FN(flow)(FN(sum_flow_task), c, NULL, gs);
+    FN(flow)(FN(flow_sum), c, NULL, gs);
 }
 
 /* Those that tie for the extremum have equal shares. Where it is NaN, so is what flows, to all. */
-static void FN(extremum_flow)(FN(fold_task) *count, FN(fold_task) *flow, const FN(slab_columns) *c)
+static void FN(extremum_flow)(FN(fold_rows_of) *count, FN(flow_rows_of) *flow, const FN(slab_columns) *c)
 {
     REAL gs[REDUCE_COLUMNS];
-    FN(fold)(REDUCE_SUM, count, c->n, c->width, c->stride, c->xs, c->ys, gs);
+    count(c->n, c->width, c->stride, c->xs, c->ys, gs);
     for (int64_t i = 0; i < c->width; i++)
         gs[i] = c->dys[i] == 0 ? 0 : IS_NAN(c->ys[i]) ? c->ys[i] : c->dys[i] / gs[i];
     FN(flow)(flow, c, c->ys, gs);
@@ -837,12 +838,12 @@ static void FN(extremum_flow)(FN(fold_task) *count, FN(fold_task) *flow, const F
 
 static void FN(max_flow)(const FN(slab_columns) *c)
 {
-    FN(extremum_flow)(FN(at_max_task), FN(at_max_flow_task), c);
+    FN(extremum_flow)(FN(fold_at_max), FN(flow_at_max), c);
 }
 
 static void FN(min_flow)(const FN(slab_columns) *c)
 {
-    FN(extremum_flow)(FN(at_min_task), FN(at_min_flow_task), c);
+    FN(extremum_flow)(FN(fold_at_min), FN(flow_at_min), c);
 }
 
 static void FN(var_flow)(const FN(slab_columns) *c)
@@ -852,7 +853,7 @@ static void FN(var_flow)(const FN(slab_columns) *c)
     FN(divide_all)(c->width, means, (double)c->n);
     for (int64_t i = 0; i < c->width; i++)
         gs[i] = FLOW(c->dys[i], (REAL)(2 / fmax((double)c->n - c->correction, 0)));
-    FN(flow)(FN(squares_flow_task), c, means, gs);
+    FN(flow)(FN(flow_squares), c, means, gs);
 }
 
 /* dy times the product of the elements before, from a running product, and that of the elements after, from

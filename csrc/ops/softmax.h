@@ -7,37 +7,36 @@
 enum { STRIP = 512 };
 typedef struct {
     int64_t rows, n, step;
+    int64_t most;         /* rows of a strip; the last one of a block may have fewer */
     int64_t first, count; /* the rows of this strip */
     int64_t at, row_step; /* where the first row begins, and how far on the next one */
 } strip;
 
-/* How many rows a strip has, but for the last ones. */
-static int64_t strip_rows(const strip *s)
+/* Rows that strips may span: all of them where step is 1, else those with the same place before the axis. */
+static int64_t strip_block(const strip *s)
 {
-    if (s->step == 1)
-        return s->n >= STRIP ? 1 : STRIP / (s->n ? s->n : 1);
-    return s->step < STRIP ? s->step : STRIP;
-}
-
-/* Strips lie within one index before the axis, except where step is 1: there is one such index then. */
-static int64_t strips_per_block(const strip *s)
-{
-    return tm_parts(s->step == 1 ? s->rows : s->step, strip_rows(s));
+    return s->step == 1 ? s->rows : s->step;
 }
 
 static int64_t strip_count(const strip *s)
 {
-    return !s->rows ? 0 : s->step == 1 ? strips_per_block(s) : s->rows / s->step * strips_per_block(s);
+    return s->rows ? s->rows / strip_block(s) * tm_parts(strip_block(s), s->most) : 0;
 }
 
-/* The strip of that number. */
-static void take_strip(strip *s, int64_t number)
+/* The first row of the strip of that number. */
+static int64_t strip_first(const strip *s, int64_t number)
 {
-    const int64_t most = strip_rows(s), block = s->step == 1 ? s->rows : s->step;
-    const int64_t whole = number / strips_per_block(s), before = number % strips_per_block(s) * most;
-    s->first = whole * block + before;
-    s->count = block - before < most ? block - before : most;
-    s->at = s->step == 1 ? s->first * s->n : whole * block * s->n + before;
+    const int64_t per_block = tm_parts(strip_block(s), s->most);
+    return number / per_block * strip_block(s) + number % per_block * s->most;
+}
+
+/* The strip that begins with that row. */
+static void take_strip(strip *s, int64_t first)
+{
+    const int64_t before = s->step == 1 ? first : first % s->step, left = strip_block(s) - before;
+    s->first = first;
+    s->count = left < s->most ? left : s->most;
+    s->at = s->step == 1 ? first * s->n : (first - before) * s->n + before;
     s->row_step = s->step == 1 ? s->n : 1;
 }
 
@@ -54,6 +53,10 @@ static strip strips_along(const tm_node *x, int axis)
         if (d > axis)
             s.step *= extent;
     }
+    if (s.step == 1)
+        s.most = s.n >= STRIP ? 1 : STRIP / (s.n ? s.n : 1);
+    else
+        s.most = s.step < STRIP ? s.step : STRIP;
     return s;
 }
 
@@ -75,10 +78,10 @@ static void run_strips(void *context, int64_t task)
 {
     const strip_work *work = context;
     strip s = work->all;
-    const int64_t first = task * work->part, end = first + work->part, count = strip_count(&s);
+    int64_t row = strip_first(&s, task * work->part);
     double total = 0;
-    for (int64_t number = first; number < end && number < count; number++) {
-        take_strip(&s, number);
+    for (int64_t left = work->part; left > 0 && row < s.rows; left--, row += s.count) {
+        take_strip(&s, row);
         total += work->run(work, s);
     }
     work->totals[task] = total;
@@ -91,7 +94,7 @@ static double each_strip(strip_work *work, const tm_node *x, int axis)
     double totals[TM_MAX_PARTS], total = 0;
     work->totals = totals;
     work->all = strips_along(x, axis);
-    const int64_t count = strip_count(&work->all), elements = strip_rows(&work->all) * work->all.n * WEIGHT;
+    const int64_t count = strip_count(&work->all), elements = work->all.most * work->all.n * WEIGHT;
     work->part = tm_part(count, elements < TM_PART ? TM_PART / (elements ? elements : 1) : 1);
     const int64_t tasks = tm_parts(count, work->part);
     tm_parallel_parts(tasks, x->size * WEIGHT, run_strips, work);
@@ -298,7 +301,7 @@ static void FN(fold_powers)(int64_t n, int64_t width, int64_t stride, const REAL
     FN(fold_max)(n, width, stride, x, max);
     for (int64_t i = 0; i < width; i++)
         max[i] = isinf(max[i]) ? 0 : max[i];
-    FN(fold)(REDUCE_SUM, FN(powers_task), n, width, stride, x, max, y);
+    FN(fold_powers_of)(n, width, stride, x, max, y);
     for (int64_t i = 0; i < width; i++)
         y[i] = max[i] + FN(log)(y[i]);
 }
@@ -311,7 +314,7 @@ static int FN(logsumexp_forward)(tm_node *y)
 /* dx = dy exp(x - y) */
 static void FN(powers_flow)(const FN(slab_columns) *c)
 {
-    FN(flow)(FN(powers_flow_task), c, c->ys, c->dys);
+    FN(flow)(FN(flow_powers), c, c->ys, c->dys);
 }
 
 static int FN(logsumexp_backward)(tm_node *y)
