@@ -10,6 +10,7 @@ import importlib.util
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 from _harness import INSTALL, Run, duration, main
 
@@ -24,7 +25,8 @@ print(time.{clock}() - start)
 def seconds(module: str, clock: str) -> float:
     """The time of an import in a process of its own."""
     command = [sys.executable, "-c", PROBE.format(module=module, clock=clock)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    here = Path(__file__).parent  # not where a folder `tinyml` of sources would be imported instead
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, cwd=here).stdout)
 
 
 def measure(run: Run) -> None:
