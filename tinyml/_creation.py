@@ -8,19 +8,10 @@ from typing import Any
 import numpy as np
 
 from tinyml import _core, _random
-from tinyml._dtypes import Array, DTypeLike, as_dtype, as_type, float32, int64
-from tinyml._node import Node, _array_ref
+from tinyml._dtypes import Array, DTypeLike, as_dtype, float32, int64
+from tinyml._node import Node
 from tinyml.errors import ArgumentError, ShapeError
 from tinyml.tensor import Tensor, _beside, _extents, tensor
-
-
-def _from(array: Array, dtype: DTypeLike | None, requires_grad: bool) -> Tensor:
-    if dtype is not None:
-        array = as_type(array, as_dtype(dtype), "tensor")
-    result = Tensor._wrap(_array_ref(array))
-    if requires_grad:
-        result.requires_grad = True
-    return result
 
 
 def _checked(op: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
@@ -101,7 +92,7 @@ def arange(
     if step == 0:
         raise ArgumentError("arange: step is 0, expected any other number")
     integers = all(isinstance(number, int | np.integer) for number in (start, end, step))
-    return _from(np.arange(start, end, step), dtype or (int64 if integers else float32), requires_grad)
+    return tensor(np.arange(start, end, step), dtype or (int64 if integers else float32), requires_grad)
 
 
 def linspace(start: float, end: float, steps: int, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
@@ -112,7 +103,7 @@ def linspace(start: float, end: float, steps: int, dtype: DTypeLike = float32, r
     """
     if steps < 0:
         raise ArgumentError(f"linspace: got {steps} steps, expected at least 0")
-    return _from(np.linspace(start, end, steps), dtype, requires_grad)
+    return tensor(np.linspace(start, end, steps), dtype, requires_grad)
 
 
 def eye(n: int, m: int | None = None, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
@@ -122,38 +113,38 @@ def eye(n: int, m: int | None = None, dtype: DTypeLike = float32, requires_grad:
     tensor([[1., 0.],
             [0., 1.]])
     """
-    return _from(np.eye(n, m), dtype, requires_grad)
+    return tensor(np.eye(n, m), dtype, requires_grad)
 
 
 def rand(*shape: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
     """Uniform random numbers in [0, 1)."""
     numpy_dtype: Any = np.float64 if as_dtype(dtype).name == "float64" else np.float32
     drawn = _random.generator().random(_checked("rand", shape), dtype=numpy_dtype)
-    return _from(np.asarray(drawn), dtype, requires_grad)
+    return tensor(np.asarray(drawn), dtype, requires_grad)
 
 
 def randn(*shape: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
     """Normal random numbers of mean 0 and variance 1."""
     numpy_dtype: Any = np.float64 if as_dtype(dtype).name == "float64" else np.float32
     drawn = _random.generator().standard_normal(_checked("randn", shape), dtype=numpy_dtype)
-    return _from(np.asarray(drawn), dtype, requires_grad)
+    return tensor(np.asarray(drawn), dtype, requires_grad)
 
 
 def randint(low: int, high: int, size: Sequence[int], dtype: DTypeLike = int64) -> Tensor:
     """Uniform random integers from low up to but without high."""
     if low >= high:
         raise ArgumentError(f"randint: got low {low} and high {high}, expected low < high")
-    return _from(_random.generator().integers(low, high, _checked("randint", (size,))), dtype, False)
+    return tensor(_random.generator().integers(low, high, _checked("randint", (size,))), dtype, False)
 
 
 def randperm(n: int) -> Tensor:
     """The integers from 0 to n - 1 in random order."""
-    return _from(_random.generator().permutation(n), int64, False)
+    return tensor(_random.generator().permutation(n), int64, False)
 
 
 def from_numpy(array: Array) -> Tensor:
     """A tensor with a copy of the array. PyTorch shares the memory; here only numpy() does, in the other direction."""
-    return _from(array, None, False)
+    return tensor(array, None, False)
 
 
 def _nodes(op: str, tensors: Sequence[Any]) -> list[Node]:

@@ -126,10 +126,7 @@ static int run_blocks(tm_step *step)
         place *p = &k->places[k->arrays[i]];
         p->base = *p->array;
     }
-    if (k->n <= TM_PART)
-        run_range(k, 0, k->n);
-    else
-        tm_parallel(tm_parts(k->n, tm_part(k->n, TM_PART)), run_part, k);
+    tm_parallel_parts(tm_parts(k->n, tm_part(k->n, TM_PART)), k->n * k->n_code, run_part, k);
     for (int i = 0; i < k->closed.n; i++)
         k->closed.node[i]->has_grad = 0;
     if (k->locked.n)
