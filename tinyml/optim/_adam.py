@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 
 from tinyml.optim._optimizer import Optimizer, Parameters, UpdateRule
 
+_PLAIN = UpdateRule("adam", "step", "exp_avg", "exp_avg_sq")
+_AMSGRAD = UpdateRule("adam_amsgrad", "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
 
 class Adam(Optimizer):
     """Steps of lr * m / (sqrt(v) + eps), where m and v are running means of the gradient and of its
@@ -15,7 +18,8 @@ class Adam(Optimizer):
     Kingma and Ba, https://arxiv.org/abs/1412.6980, as in
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html, with its default values:
     betas are the weights of the past in m and v, whose bias to 0 is corrected; weight_decay * p is
-    added to the gradient; maximize climbs instead. PyTorch's amsgrad is left out.
+    added to the gradient; amsgrad divides by the largest v so far (https://arxiv.org/abs/1904.09237); maximize climbs
+    instead.
 
     Raises ArgumentError when lr, eps or weight_decay is negative or a beta is not in [0, 1); and as
     Optimizer does for the parameters.
@@ -29,7 +33,7 @@ class Adam(Optimizer):
     tensor([ 0.9, -1.9])
     """
 
-    _RULE: ClassVar[UpdateRule] = UpdateRule("adam", "step", "exp_avg", "exp_avg_sq")
+    _DECOUPLED: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
+        amsgrad: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
@@ -48,6 +53,7 @@ class Adam(Optimizer):
                 "betas": betas,
                 "eps": eps,
                 "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
                 "maximize": maximize,
             },
         )
@@ -64,8 +70,8 @@ class Adam(Optimizer):
         )
 
     def _update(self, group: dict[str, Any]) -> tuple[UpdateRule, Sequence[float]]:
-        hyper = [group["lr"], group["weight_decay"], group["maximize"], *group["betas"]]
-        return self._RULE, [*hyper, group["eps"]]
+        hyper = [group["lr"], group["weight_decay"], group["maximize"], *group["betas"], group["eps"], self._DECOUPLED]
+        return _AMSGRAD if group["amsgrad"] else _PLAIN, hyper
 
 
 class AdamW(Adam):
@@ -85,7 +91,7 @@ class AdamW(Adam):
     tensor([ 0.85, -1.8 ])
     """
 
-    _RULE: ClassVar[UpdateRule] = UpdateRule("adamw", "step", "exp_avg", "exp_avg_sq")
+    _DECOUPLED: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -94,7 +100,8 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

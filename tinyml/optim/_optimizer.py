@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
+
 from tinyml import _core, _recording
 from tinyml._dtypes import DTYPES, DType, float64
 from tinyml._node import Node, enable_grad
@@ -100,8 +102,9 @@ class _Binding:
         self.states: dict[UpdateRule, tuple[Any, list[Tensor]]] = {}
 
 
-def _zeros(dtype: DType, shape: tuple[int, ...]) -> Tensor:
-    return Tensor._wrap(_core.leaf(dtype.code, shape, None, False))
+def _filled(dtype: DType, shape: tuple[int, ...], number: float = 0.0) -> Tensor:
+    numbers = np.full(shape, number, dtype.numpy) if number else None
+    return Tensor._wrap(_core.leaf(dtype.code, shape, numbers, False))
 
 
 def _layout(node: Node, state: str) -> tuple[DType, tuple[int, ...]]:
@@ -172,6 +175,10 @@ class Optimizer(ABC):
         """The rule for the group's step and its hyperparameters, in the order of
         csrc/ops/update.h."""
 
+    def _initial(self, group: dict[str, Any], state: str) -> float:
+        """What the group's states of that name start at."""
+        return 0.0
+
     def _require(self, condition: bool, group: dict[str, Any], name: str, expected: str) -> None:
         if not condition:
             raise ArgumentError(f"{self._name}: {name} is {group[name]}, expected {expected}")
@@ -241,16 +248,15 @@ class Optimizer(ABC):
             self._bindings[id(binding.parameters)] = binding
         return binding
 
-    def _state_refs(self, binding: _Binding, rule: UpdateRule) -> Any:
-        """The states that a rule needs, all of the first state first; those that do not exist yet
-        start at zero."""
+    def _state_refs(self, group: dict[str, Any], binding: _Binding, rule: UpdateRule) -> Any:
+        """The states that a rule needs, all of the first state first; makes those that do not exist yet."""
         if rule not in binding.states:
             tensors = []
             for name in rule.states:
                 for node in binding.parameters:
                     states = self._state.setdefault(node, {})
                     if name not in states:
-                        states[name] = _zeros(*_layout(node, name))
+                        states[name] = _filled(*_layout(node, name), self._initial(group, name))
                     tensors.append(states[name])
             binding.states[rule] = _core.refs([each._ref for each in tensors]), tensors
         return binding.states[rule][0]
@@ -280,7 +286,7 @@ class Optimizer(ABC):
         for group in self.param_groups:
             rule, hyper = self._update(group)
             binding = self._bind(group)
-            _core.update(rule.ref, binding.refs, self._state_refs(binding, rule), hyper)
+            _core.update(rule.ref, binding.refs, self._state_refs(group, binding, rule), hyper)
             if _recording.active is not None:
                 _recording.updated(self, group, rule, binding.states[rule][1])
         return loss
@@ -308,7 +314,7 @@ class Optimizer(ABC):
                     _recording.look(node._ref, "finding no gradient to set to zero")
                 if ref:
                     gradient = Tensor._wrap(ref)
-                    zeros = _zeros(gradient.dtype, gradient.shape)
+                    zeros = _filled(gradient.dtype, gradient.shape)
                     _core.set_grad(node._ref, zeros._ref)
 
     def state_dict(self) -> dict[str, Any]:
