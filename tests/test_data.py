@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 
 import tinyml
-from tinyml.data import DataLoader, TensorDataset, _mnist, mnist, read_idx, write_idx, xor
+from tinyml.data import (
+    DataLoader,
+    TensorDataset,
+    _mnist,
+    circle,
+    fashion_mnist,
+    mnist,
+    moons,
+    read_idx,
+    spirals,
+    write_idx,
+    xor,
+)
 from tinyml.errors import ArgumentError, DataError, DTypeError, ShapeError, TinymlError
 
 FILES = Path(__file__).resolve().parent.parent / "examples" / "data" / "mnist"
@@ -370,8 +382,14 @@ def secluded(tmp_path, monkeypatch):
     """No test sees the user's cache, a proxy or the network."""
     monkeypatch.setenv("TINYML_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(_mnist, "_MIRRORS", ("http://127.0.0.1:9/",))
+    for source in ("_MNIST", "_FASHION_MNIST"):
+        change(monkeypatch, source, mirrors=("http://127.0.0.1:9/",))
     return tmp_path / "data" / "mnist"
+
+
+def change(monkeypatch, source="_MNIST", **fields):
+    """Other mirrors or checksums for a source."""
+    monkeypatch.setattr(_mnist, source, getattr(_mnist, source)._replace(**fields))
 
 
 @pytest.fixture(scope="module")
@@ -409,7 +427,7 @@ def test_mnist_flat(digits):
 
 
 def test_the_files_have_the_published_checksums():
-    for name, sha256 in _mnist._SHA256.items():
+    for name, sha256 in _mnist._MNIST.sha256.items():
         content = gzip.decompress((FILES / f"{name}.gz").read_bytes())
         assert hashlib.sha256(content).hexdigest() == sha256
         assert f"| {name} | {sha256} |" in (FILES / "README.md").read_text()
@@ -454,14 +472,14 @@ def test_root_comes_before_the_cache(secluded, small, tmp_path):
 
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("TINYML_DATA", str(tmp_path / "a"))
-    assert _mnist._cache() == tmp_path / "a" / "mnist"
+    assert _mnist._cache("mnist") == tmp_path / "a" / "mnist"
     monkeypatch.delenv("TINYML_DATA")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
-    assert _mnist._cache() == tmp_path / "b" / "tinyml" / "mnist"
+    assert _mnist._cache("mnist") == tmp_path / "b" / "tinyml" / "mnist"
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert _mnist._cache() == tmp_path / ".cache" / "tinyml" / "mnist"
+    assert _mnist._cache("mnist") == tmp_path / ".cache" / "tinyml" / "mnist"
 
 
 def test_mnist_refuses_files_that_do_not_belong_together(small, tmp_path):
@@ -519,7 +537,8 @@ class Mirror:
 def sums(monkeypatch, small):
     """Makes the small files the expected ones."""
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in small.items()}
-    monkeypatch.setattr(_mnist, "_SHA256", hashes)
+    change(monkeypatch, sha256=hashes)
+    change(monkeypatch, "_FASHION_MNIST", sha256=hashes)
 
 
 def zipped(files):
@@ -529,7 +548,7 @@ def zipped(files):
 @pytest.mark.usefixtures("sums")
 def test_download_fills_the_cache(secluded, small, monkeypatch):
     with Mirror(zipped(small)) as mirror:
-        monkeypatch.setattr(_mnist, "_MIRRORS", (mirror.url,))
+        change(monkeypatch, mirrors=(mirror.url,))
         train, test = mnist()
     assert train.arrays[1].tolist() == [0, 1, 2, 3, 4, 5]
     assert len(test) == 3
@@ -542,7 +561,7 @@ def test_download_fills_the_cache(secluded, small, monkeypatch):
 def test_download_only_what_is_missing(secluded, small, monkeypatch, tmp_path):
     put(tmp_path / "mine", {name: small[name] for name in small if "train" in name})
     with Mirror(zipped(small)) as mirror:
-        monkeypatch.setattr(_mnist, "_MIRRORS", (mirror.url,))
+        change(monkeypatch, mirrors=(mirror.url,))
         assert len(mnist(tmp_path / "mine").test) == 3
     assert all("t10k" in path for path in mirror.asked)
     assert len(list(secluded.iterdir())) == 2
@@ -551,7 +570,7 @@ def test_download_only_what_is_missing(secluded, small, monkeypatch, tmp_path):
 @pytest.mark.usefixtures("sums")
 def test_the_second_mirror_serves_when_the_first_does_not(small, monkeypatch):
     with Mirror({}) as empty, Mirror(zipped(small)) as full:
-        monkeypatch.setattr(_mnist, "_MIRRORS", (empty.url, full.url))
+        change(monkeypatch, mirrors=(empty.url, full.url))
         assert len(mnist().train) == 6
     assert len(empty.asked) == len(full.asked) == 4
 
@@ -569,7 +588,7 @@ def test_the_second_mirror_serves_when_the_first_does_not(small, monkeypatch):
 def test_a_damaged_download_is_refused_and_leaves_nothing(secluded, small, monkeypatch, damage, message):
     files = {f"{name}.gz": damage(content) for name, content in small.items()}
     with Mirror(files) as mirror:
-        monkeypatch.setattr(_mnist, "_MIRRORS", (mirror.url,))
+        change(monkeypatch, mirrors=(mirror.url,))
         with pytest.raises(DataError, match=message):
             mnist()
     assert not secluded.exists() or list(secluded.iterdir()) == []
@@ -579,7 +598,7 @@ def test_a_damaged_download_is_refused_and_leaves_nothing(secluded, small, monke
 def test_a_connection_that_breaks_off_is_reported(secluded, small, monkeypatch):
     with Mirror(zipped(small)) as mirror:
         mirror.withheld = 10
-        monkeypatch.setattr(_mnist, "_MIRRORS", (mirror.url,))
+        change(monkeypatch, mirrors=(mirror.url,))
         with pytest.raises(DataError, match="IncompleteRead"):
             mnist()
     assert not secluded.exists()
@@ -587,7 +606,7 @@ def test_a_connection_that_breaks_off_is_reported(secluded, small, monkeypatch):
 
 def test_a_mirror_that_hangs_is_given_up(monkeypatch):
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as silent:
-        monkeypatch.setattr(_mnist, "_MIRRORS", (f"http://127.0.0.1:{silent.server_port}/",))
+        change(monkeypatch, mirrors=(f"http://127.0.0.1:{silent.server_port}/",))
         monkeypatch.setattr(_mnist, "_TIMEOUT", 0.05)
         with pytest.raises(DataError, match="timed out"):
             mnist()
@@ -598,23 +617,45 @@ def test_a_cache_that_cannot_be_written_is_reported(secluded, small, monkeypatch
     secluded.parent.parent.mkdir(exist_ok=True)
     secluded.parent.write_text("a file where the folder should be")
     with Mirror(zipped(small)) as mirror:
-        monkeypatch.setattr(_mnist, "_MIRRORS", (mirror.url,))
+        change(monkeypatch, mirrors=(mirror.url,))
         with pytest.raises(DataError, match=r"Not a directory|exists"):
             mnist()
 
 
 def test_failure_names_every_place_and_the_way_out(secluded, monkeypatch, tmp_path):
     with Mirror({}) as mirror:
-        monkeypatch.setattr(_mnist, "_MIRRORS", (f"{mirror.url}one/", "http://127.0.0.1:9/"))
+        change(monkeypatch, mirrors=(f"{mirror.url}one/", "http://127.0.0.1:9/"))
         with pytest.raises(DataError) as info:
             mnist(tmp_path / "mine")
     message = str(info.value)
     for place in (tmp_path / "mine", secluded, f"{mirror.url}one/: HTTP Error 404"):
         assert str(place) in message
     assert "http://127.0.0.1:9/: " in message
-    assert all(name in message for name in _mnist._SHA256)
+    assert all(name in message for name in _mnist._MNIST.sha256)
     assert f"into {secluded}" in message
     assert "mnist(root)" in message
+
+
+@pytest.mark.usefixtures("sums")
+def test_fashion_mnist_is_a_source_of_its_own(secluded, small, monkeypatch, tmp_path):
+    assert _mnist._FASHION_MNIST.sha256.keys() == _mnist._MNIST.sha256.keys()
+    put(secluded, small)
+    with pytest.raises(DataError, match=r"^fashion_mnist: found train-images-idx3-ubyte.*\n") as info:
+        fashion_mnist(tmp_path / "mine")
+    assert str(secluded.parent / "fashion-mnist") in str(info.value)
+    assert "as in fashion_mnist(root)" in str(info.value)
+    with Mirror(zipped(small)) as mirror:
+        change(monkeypatch, "_FASHION_MNIST", mirrors=(mirror.url,))
+        train, test = fashion_mnist()
+    assert (len(train), len(test)) == (6, 3)
+    assert sorted(path.name for path in (secluded.parent / "fashion-mnist").iterdir()) == sorted(zipped(small))
+    assert fashion_mnist(flatten=True).train.arrays[0].shape == (6, 784)
+
+
+def test_no_two_files_of_the_sources_have_one_checksum():
+    sums = [*_mnist._MNIST.sha256.values(), *_mnist._FASHION_MNIST.sha256.values()]
+    assert len(set(sums)) == 8
+    assert all(len(bytes.fromhex(each)) == 32 for each in sums)
 
 
 def test_loading_does_not_copy_images_more_than_needed():
@@ -634,3 +675,82 @@ def test_xor():
     assert (x.shape, x.dtype, y.shape, y.dtype) == ((4, 2), tinyml.float32, (4, 1), tinyml.float32)
     assert [int(a) ^ int(b) for a, b in x.tolist()] == y.flatten().tolist()
     assert sorted(x.tolist()) == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+TOYS = {
+    "moons": moons,
+    "moons clean": lambda n=100, seed=None: moons(n, 0.0, seed),
+    "circle": circle,
+    "spirals": spirals,
+    "spirals of three": lambda n=100, seed=None: spirals(n, 0.1, 2.0, 3, seed),
+}
+
+
+@pytest.mark.parametrize("make", TOYS.values(), ids=TOYS)
+def test_toys_are_repeatable(make):
+    x, y = make(seed=1)
+    assert (x.shape, x.dtype, y.shape, y.dtype) == ((100, 2), tinyml.float32, (100,), tinyml.int64)
+    tinyml.manual_seed(0)
+    before = tinyml.rand(1).item()
+    tinyml.manual_seed(0)
+    again, labels = make(100, seed=1)
+    assert tinyml.rand(1).item() == before, "a seed leaves the global generator alone"
+    assert again.tolist() == x.tolist()
+    assert labels.tolist() == y.tolist()
+    assert make(seed=2)[0].tolist() != x.tolist()
+    tinyml.manual_seed(3)
+    free = make()[0].tolist()
+    assert make()[0].tolist() != free, "without a seed each call draws anew"
+    tinyml.manual_seed(3)
+    assert make()[0].tolist() == free
+    assert y.tolist() != sorted(y.tolist()), "in no order"
+    for n in (1, 2, 7):
+        assert make(n, seed=0)[0].shape == (n, 2)
+
+
+def test_moons():
+    x, y = (part.numpy() for part in moons(101, 0.0, seed=5))
+    assert np.bincount(y).tolist() == [50, 51]
+    above, below = x[y == 0], x[y == 1]
+    np.testing.assert_allclose(np.hypot(above[:, 0], above[:, 1]), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.hypot(below[:, 0] - 1, below[:, 1] - 0.5), 1, rtol=1e-6)
+    assert above[:, 1].min() > -1e-6
+    assert below[:, 1].max() < 0.5 + 1e-6
+    noisy, labels = (part.numpy() for part in moons(20_000, 0.1, seed=5))
+    radii = np.hypot(*noisy[labels == 0].T)
+    assert radii.std() == pytest.approx(0.1, rel=0.03)
+
+
+def test_circle():
+    x, y = (part.numpy() for part in circle(20_000, seed=5))
+    assert np.abs(x).max() <= 1
+    assert x.std(axis=0) == pytest.approx(3**-0.5, rel=0.02)
+    assert y.mean() == pytest.approx(0.5, abs=0.02), "half of the points on average"
+    radii = np.hypot(*x.T.astype(np.float64))
+    assert radii[y == 1].max() < (2 / np.pi) ** 0.5 < radii[y == 0].min()
+
+
+def test_spirals():
+    x, y = (part.numpy().astype(np.float64) for part in spirals(301, 0.0, turns=1.5, classes=3, seed=5))
+    assert np.bincount(y.astype(int)).tolist() == [101, 100, 100]
+    radii = np.hypot(*x.T)
+    assert 0 < radii.min() < 0.01
+    assert radii.max() == pytest.approx(1, rel=1e-6)
+    turned = np.arctan2(x[:, 1], x[:, 0]) / (2 * np.pi) - 1.5 * radii - y / 3
+    np.testing.assert_allclose(turned, np.round(turned), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: moons(0), "moons: got 0 points, expected at least 1"),
+        (lambda: moons(10, -0.1), "moons: got noise -0.1, expected"),
+        (lambda: moons(10, float("nan")), "moons: got noise nan"),
+        (lambda: circle(-1), "circle: got -1 points"),
+        (lambda: spirals(10, classes=0), "spirals: got 0 classes"),
+        (lambda: spirals(10, turns=float("inf")), "spirals: got inf turns"),
+    ],
+)
+def test_toys_refuse(make, message):
+    with pytest.raises(ArgumentError, match=message):
+        make()
