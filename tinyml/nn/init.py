@@ -12,8 +12,8 @@ from tinyml.tensor import Tensor
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The recommended gain: 1 for linear and sigmoid, 5/3 for tanh, sqrt(2) for relu, sqrt(2 / (1 + slope^2)) for
-    leaky_relu.
+    """The recommended gain: 1 for linear, convolutions and sigmoid, 5/3 for tanh, sqrt(2) for relu, sqrt(2 / (1 +
+    slope^2)) for leaky_relu with the slope `param` (0.01), 3/4 for selu.
 
     https://docs.pytorch.org/docs/stable/nn.init.html#torch.nn.init.calculate_gain
 
@@ -22,10 +22,13 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """
     gains = {
         "linear": 1.0,
+        "conv1d": 1.0,
+        "conv2d": 1.0,
         "sigmoid": 1.0,
         "tanh": 5 / 3,
         "relu": math.sqrt(2),
         "leaky_relu": math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2)),
+        "selu": 3 / 4,
     }
     if nonlinearity not in gains:
         raise ArgumentError(f"calculate_gain: got {nonlinearity!r}, expected one of {', '.join(gains)}")
@@ -52,6 +55,30 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     return tensor
 
 
+def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Tensor:
+    """Normal numbers between a and b: those that fall outside are drawn again.
+
+    https://docs.pytorch.org/docs/stable/nn.init.html#torch.nn.init.trunc_normal_. a and b are numbers, not multiples
+    of std, and may be infinite. Raises ArgumentError where a is not below b or std is not positive.
+    """
+    if not (a < b and std > 0):
+        raise ArgumentError(f"trunc_normal_: got bounds {a} and {b} and std {std}, expected a < b and a positive std")
+    low, high = (a - mean) / std, (b - mean) / std
+    mode = min(max(0.0, low), high)
+    reach = math.sqrt(mode * mode + 72)  # less than 1e-15 of the numbers lie beyond
+    low, high = max(low, -reach), min(high, reach)
+    random = _random.generator()
+    numbers, left = np.empty(tensor.numel()), np.arange(tensor.numel())
+    while left.size:  # uniform candidates, kept in proportion to their density
+        candidates = random.uniform(low, high, left.size)
+        kept = random.random(left.size) < np.exp((mode * mode - candidates**2) / 2)
+        numbers[left[kept]] = candidates[kept]
+        left = left[~kept]
+    scaled = (mean + std * numbers).astype(tensor.dtype.numpy)
+    tensor.data = scaled.clip(a, b).reshape(tensor.shape)
+    return tensor
+
+
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """One number everywhere."""
     tensor.data = np.full(tensor.shape, val, tensor.dtype.numpy)
@@ -66,6 +93,30 @@ def zeros_(tensor: Tensor) -> Tensor:
 def ones_(tensor: Tensor) -> Tensor:
     """Ones."""
     return constant_(tensor, 1.0)
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """The identity, of a tensor of 2 dimensions: ones on the diagonal, zeros elsewhere."""
+    if tensor.ndim != 2:
+        raise ShapeError(f"eye_: got shape {tensor.shape}, expected 2 dimensions")
+    tensor.data = np.eye(*tensor.shape, dtype=tensor.dtype.numpy)
+    return tensor
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """A random matrix with orthonormal rows or columns, whichever are fewer, times gain: Saxe et al., 2013.
+
+    https://docs.pytorch.org/docs/stable/nn.init.html#torch.nn.init.orthogonal_. Dimensions after the first count as
+    one. Raises ShapeError for a tensor of fewer than 2 dimensions.
+    """
+    if tensor.ndim < 2:
+        raise ShapeError(f"orthogonal_: got shape {tensor.shape}, expected at least 2 dimensions")
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    normal = _random.generator().standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(normal)
+    q *= np.where(r.diagonal() < 0, -gain, gain)  # with signs so that every rotation is equally likely
+    tensor.data = (q.T if rows < columns else q).astype(tensor.dtype.numpy).reshape(tensor.shape)
+    return tensor
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
