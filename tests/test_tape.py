@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tinyml
-from tinyml import Value, nn, optim
+from tinyml import Value, _core, nn, optim
 from tinyml.functions import dot, where
 
 BITS = 1e-300, -0.0, 0.0, 0.5, 1.0, -1.0, 2.0, -3.0, 0.7, 19.5, 750.0, -750.0, math.inf, -math.inf, math.nan
@@ -42,6 +42,17 @@ def same(make, *, calls=3, passes=("tape",)):
     return repr(programs[0])
 
 
+def op(name, *attributes):
+    """What has no method."""
+    row = _core.op(name)
+
+    def apply(*operands):
+        nodes = [x if isinstance(x, Value) else Value(x) for x in operands]
+        return Value._wrap(_core.apply(row, [x._ref for x in nodes], attributes))
+
+    return apply
+
+
 UNARY = {
     "neg": lambda x: -x,
     "abs": abs,
@@ -56,6 +67,14 @@ UNARY = {
     "relu": lambda x: x.relu(),
     "leaky_relu": lambda x: x.leaky_relu(0.1),
     "clamp": lambda x: x.clamp(-0.5, 0.7),
+    "silu": lambda x: x.silu(),
+    "gelu": lambda x: x.gelu(),
+    "gelu tanh": lambda x: x.gelu("tanh"),
+    "logsigmoid": lambda x: x.logsigmoid(),
+    "elu": lambda x: x.elu(0.6),
+    "softplus": lambda x: x.softplus(1.5, 10.0),
+    "hardtanh": op("hardtanh", -0.5, 0.7),
+    "huber": op("huber", 0.4),
 }
 BINARY = {
     "add": lambda a, b: a + b,
@@ -65,6 +84,10 @@ BINARY = {
     "pow": lambda a, b: a**b,
     "maximum": lambda a, b: a.maximum(b),
     "minimum": lambda a, b: a.minimum(b),
+    "prelu": op("prelu"),
+    "bce": op("bce"),
+    "bce with logits": op("bce_with_logits"),
+    "kl_div": op("kl_div"),
 }
 
 
@@ -117,7 +140,7 @@ def test_binary(name, constant):
 def graph(rng, leaves, n, *, wild=False):
     """A random expression of n results, the last of which depends on many; `wild` brings infinities and nans."""
     tame = {k: v for k, v in UNARY.items() if wild or k not in ("exp", "log", "sqrt")}
-    binary = {k: v for k, v in BINARY.items() if wild or k not in ("div", "pow")}
+    binary = {k: v for k, v in BINARY.items() if wild or k not in ("div", "pow", "bce", "kl_div")}
     nodes = list(leaves)
     for _ in range(n):
         kind = rng.random()
@@ -128,7 +151,7 @@ def graph(rng, leaves, n, *, wild=False):
             y = rng.choice(list(binary.values()))(a, b)
         elif kind < 0.9:
             k = rng.randrange(0, 20)
-            activation = rng.choice(["linear", "relu", "tanh", "sigmoid"])
+            activation = rng.choice(["linear", "relu", "tanh", "sigmoid", "leaky_relu"])
             w = rng.choice([leaves[:k], [rng.choice(nodes) for _ in range(k)]])
             x = rng.choice([(nodes * 20)[-len(w) :] if w else [], [rng.choice(nodes) for _ in w], w])
             y = dot(w, x, rng.choice([None, a]) if w else a, activation)
@@ -153,6 +176,10 @@ def test_random_graphs(seed):
                 lambda ps: optim.SGD(ps, lr=0.01, momentum=0.9, nesterov=True),
                 lambda ps: optim.Adam(ps, lr=0.01),
                 lambda ps: optim.AdamW(ps, lr=0.01),
+                lambda ps: optim.Adam(ps, lr=0.01, amsgrad=True),
+                lambda ps: optim.RMSprop(ps, lr=0.01, weight_decay=0.1),
+                lambda ps: optim.RMSprop(ps, lr=0.01, momentum=0.5, centered=True),
+                lambda ps: optim.Adagrad(ps, lr=0.01, lr_decay=0.1, initial_accumulator_value=0.1),
             ]
         )(leaves)
         state = rng.getstate()
@@ -289,7 +316,7 @@ def test_beside_tensors():
     assert same(make, calls=4).count("tape ") > 1
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "leaky_relu"])
 def test_networks(activation):
     def make():
         tinyml.manual_seed(3)

@@ -15,7 +15,7 @@ from tinyml.value import Value
 _WHERE, _ADD_N, _DOT = _core.op("where"), _core.op("add_n"), _core.op("dot")
 
 #: Activations that a neuron ends in, in the order of csrc/ops/scalars.h.
-ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid")
+ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", "leaky_relu")
 
 
 def _function(name: str) -> Callable[[Any], Any]:
@@ -90,7 +90,7 @@ def dot(weights: Any, inputs: Any, bias: Any = None, activation: str = "linear")
 
     Such sequences hold Values, numbers, which count as constants, and Tensors of one shape (B,), whose elements are
     independent computations side by side: then the result is a Tensor (B,), else a Value. Raises ShapeError when
-    lengths or shapes differ, ArgumentError for an activation other than linear, relu, tanh or sigmoid.
+    lengths or shapes differ, ArgumentError for an activation other than linear, relu, tanh, sigmoid or leaky_relu.
 
     >>> dot([Value(1.0), Value(2.0)], [3.0, 4.0], bias=Value(-1.0))
     Value(data=10.0, grad=0.0)

@@ -26,7 +26,8 @@ static int lanes_rule(tm_call *call)
 }
 
 /* What dot ends in; nn.Neuron names them by these numbers. */
-enum { DOT_LINEAR, DOT_RELU, DOT_TANH, DOT_SIGMOID };
+enum { DOT_LINEAR, DOT_RELU, DOT_TANH, DOT_SIGMOID, DOT_LEAKY_RELU, DOT_ACTIVATIONS };
+#define DOT_SLOPE ((REAL)0.01) /* of leaky_relu */
 
 enum { DOT_CHUNK = 64 }; /* products that are added up together */
 enum { LANES_CHUNK = 512 }; /* lanes that are worked on together, in the first-level cache */
@@ -35,7 +36,7 @@ enum { LANES_CHUNK = 512 }; /* lanes that are worked on together, in the first-l
 static int dot_rule(tm_call *call)
 {
     int n = (int)call->attr[0], rest = call->n_in - 2 * n;
-    if (n < 0 || rest < 0 || rest > 1 || call->attr[1] < DOT_LINEAR || call->attr[1] > DOT_SIGMOID)
+    if (n < 0 || rest < 0 || rest > 1 || call->attr[1] < DOT_LINEAR || call->attr[1] >= DOT_ACTIVATIONS)
         return tm_fail(TM_VALUE_ERROR, "dot: got %d inputs for %d products and activation %g", call->n_in, n,
                        call->attr[1]);
     return lanes_rule(call);
@@ -170,6 +171,7 @@ static inline REAL FN(dot_activate)(int activation, REAL s)
     case DOT_RELU: return s < 0 ? 0 : s;
     case DOT_TANH: return FN(tanh)(s);
     case DOT_SIGMOID: return FN(sigmoid)(s);
+    case DOT_LEAKY_RELU: return s > 0 ? s : DOT_SLOPE * s;
     default: return s;
     }
 }
@@ -181,6 +183,7 @@ static inline REAL FN(dot_flow)(int activation, REAL y, REAL dy)
     case DOT_RELU: return y > 0 ? dy : 0;
     case DOT_TANH: return dy * (1 - y * y);
     case DOT_SIGMOID: return dy * (y * (1 - y));
+    case DOT_LEAKY_RELU: return y > 0 ? dy : DOT_SLOPE * dy;
     default: return dy;
     }
 }
@@ -221,6 +224,7 @@ static inline void FN(flow_product)(tm_node *x, REAL d, REAL factor)
         ACTIVATION_LOOP(DOT_RELU, n, statement)                                                                        \
         ACTIVATION_LOOP(DOT_TANH, n, statement)                                                                        \
         ACTIVATION_LOOP(DOT_SIGMOID, n, statement)                                                                     \
+        ACTIVATION_LOOP(DOT_LEAKY_RELU, n, statement)                                                                  \
     }
 
 static int FN(dot_lanes_forward)(tm_node *y)

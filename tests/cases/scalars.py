@@ -12,7 +12,7 @@ def dot(t: Any, weights: list[Any], inputs: list[Any], bias: Any, activation: st
     if t.__name__ == "tinyml":
         return t.dot(weights, inputs, bias, activation)
     total = bias + add_n(t, [w * x for w, x in zip(weights, inputs, strict=True)])
-    return total if activation == "linear" else getattr(total, activation)()
+    return total if activation == "linear" else getattr(t.nn.functional, activation)(total)
 
 
 def add_n(t: Any, terms: list[Any]) -> Any:
@@ -27,6 +27,7 @@ CASES = [
             lambda t, w, x, b: dot(t, [w, w], [x, b], b, "relu"),
             lambda t, w, x, b: dot(t, [w, b], [x, x], b, "tanh"),
             lambda t, w, x, b: dot(t, [w, x], [x, x], b, "sigmoid"),
+            lambda t, w, x, b: dot(t, [w, w], [b, x], b, "leaky_relu"),
         ],
         [
             ((), (5,), ()),
