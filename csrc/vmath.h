@@ -3,7 +3,7 @@
  * A template: included once per instruction set with REAL float and once with double. Bounds on the error, in
  * units in the last place of the true result (correct rounding has 0.5), with and without fused multiply-add:
  *
- *     exp 1    log 1    tanh 1.5    sigmoid 2    erf 2    sin, cos as libm (glibc: 1)
+ *     exp 1    log 1    tanh 1.5    sigmoid 2    erf 2    log1p 2    softplus 2    sin, cos as libm (glibc: 1)
  *
  * Infinities, NaN, signed zeros and subnormal numbers give what C's Annex F asks for. Out of range, garbage
  * is computed and then selected away, which under -fno-trapping-math takes no branch. (To clamp x first would
@@ -195,6 +195,47 @@ INLINE REAL FN(sin)(REAL x) {
 
 INLINE REAL FN(cos)(REAL x) {
     return LIBM(cos)(x);
+}
+
+/* e^x - 1 for x <= 0, which rounds to -1 long before 2^k is not normal. */
+INLINE REAL FN(expm1_below_0)(REAL x) {
+    const REAL y = FN(expm1_inside)(x, 0);
+    return x < -40 ? -1 : y;
+}
+
+/* log(1 + x): the logarithm of the rounded sum, and to first order what rounding took, which is known exactly. */
+INLINE REAL FN(log1p)(REAL x) {
+    const REAL u = 1 + x, log_u = FN(log)(u), lost = (x - (u - 1)) / u;
+    return u > 0 && u < (REAL)INFINITY ? log_u + lost : log_u;
+}
+
+/* log(1 + e^x), which for large x is x and a little. */
+INLINE REAL FN(softplus)(REAL x) {
+    const REAL z = LIBM(fabs)(x), inside = FN(exp_inside)(-z), t = z > -EXP_ZERO ? 0 : inside;
+    return (x < 0 ? 0 : x) + FN(log1p)(t);
+}
+
+/* The normal distribution, from -infinity to x and at x. */
+INLINE REAL FN(normal_cdf)(REAL x) {
+    return (REAL)0.5 + (REAL)0.5 * FN(erf)((REAL)0.7071067811865476 * x);
+}
+
+INLINE REAL FN(normal_density)(REAL x) {
+    return (REAL)0.3989422804014327 * FN(exp)((REAL)-0.5 * x * x);
+}
+
+/* sigmoid(normal_logit(x)) is nearly normal_cdf(x): 2 sqrt(2 / pi) (x + 0.044715 x^3), and its slope. */
+INLINE REAL FN(normal_logit)(REAL x) {
+    return x * ((REAL)1.5957691216057308 + (REAL)0.07135481627260025 * (x * x));
+}
+
+INLINE REAL FN(normal_logit_slope)(REAL x) {
+    return (REAL)1.5957691216057308 + (REAL)0.21406444881780076 * (x * x);
+}
+
+/* Larger numbers, and NaN, as they are. */
+INLINE REAL FN(at_least)(REAL low, REAL x) {
+    return x < low ? low : x;
 }
 
 #undef INLINE

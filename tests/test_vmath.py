@@ -1,4 +1,4 @@
-"""exp, log, tanh, sigmoid and erf: the error bounds that csrc/vmath.h states, and the edges, exactly."""
+"""exp, log, tanh, sigmoid, erf and what else csrc/vmath.h has: the error bounds that it states and edges, exactly."""
 
 import math
 import os
@@ -31,6 +31,8 @@ FUNCTIONS = {
     "tanh": (1.5, np.tanh, [(0.53, 0.63), (-0.63, -0.53)], (-21, 21)),
     "sigmoid": (2.0, lambda x: 1 / (1 + np.exp(-x)), [(-1.3, -1)], (-746, 40)),
     "erf": (2.0, exact_erf, [(0.17, 0.27)], (-6, 6)),
+    "logsigmoid": (2.0, lambda x: np.minimum(x, 0) - np.log1p(np.exp(-abs(x))), [(-1, 1)], (-40, 110)),
+    "elu": (2.0, lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), [(-0.8, -0.2)], (-42, 1)),
 }
 
 
@@ -134,6 +136,8 @@ EDGES = {
         (-1e30, -1.0),
         (nan, nan),
     ],
+    "logsigmoid": [(inf, -0.0), (1e30, -0.0), (-inf, -inf), (-1000.0, -1000.0), (nan, nan)],
+    "elu": [(0.0, 0.0), (inf, inf), (-inf, -1.0), (-1e30, -1.0), (3.5, 3.5), (nan, nan)],
 }
 
 

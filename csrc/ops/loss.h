@@ -1,4 +1,5 @@
-/* cross_entropy, nll_loss and mse_loss. Attribute 0 says what becomes of the terms: none, mean or sum. */
+/* cross_entropy, nll_loss and mse_loss, whose attribute 0 says what becomes of the terms: none, mean or sum; and
+ * probabilities, which lets through what other losses take for such. */
 
 #if defined(RULES)
 
@@ -56,11 +57,28 @@ static int cross_entropy_rule(tm_call *call)
     return classes_rule(call);
 }
 
-/* Saves the number of labels that count, then the place of the element each label picks, or -1. */
+/* What nll_loss saves: the sum of the weights of labels that count, and for each label the place of the element that it
+ * picks, or -1. */
+typedef struct {
+    double weight;
+    int64_t places[];
+} nll_saved;
+
+/* Perhaps a third input: a weight for each class. Attribute 2 is the label smoothing. */
 static int nll_loss_rule(tm_call *call)
 {
-    call->saved_bytes = ((size_t)call->in[1]->size + 1) * sizeof(int64_t);
-    return classes_rule(call);
+    const tm_node *x = call->in[0], *weight = call->n_in > 2 ? call->in[2] : NULL;
+    call->saved_bytes = sizeof(nll_saved) + (size_t)call->in[1]->size * sizeof(int64_t);
+    if (classes_rule(call))
+        return -1;
+    const int64_t classes = tm_shape(x)[class_axis(x)];
+    if (weight && (weight->rank != 1 || weight->size != classes))
+        return tm_fail(TM_SHAPE_ERROR, "%s: got weight %s, expected (%lld,), a number for each class", call->op->name,
+                       tm_shape_of(weight).text, (long long)classes);
+    if (weight && weight->dtype != x->dtype)
+        return tm_fail(TM_DTYPE_ERROR, "%s: got %s weights for %s scores, expected one dtype; convert with .to()",
+                       call->op->name, tm_dtype_name(weight->dtype), tm_dtype_name(x->dtype));
+    return 0;
 }
 
 static int mse_loss_rule(tm_call *call)
@@ -76,6 +94,27 @@ static int mse_loss_rule(tm_call *call)
     return check_reduction(call);
 }
 
+/* Who takes what for probabilities; functional/_loss.py names the rows by their numbers. */
+static const struct {
+    const char *loss, *operand;
+    double most;
+    const char *way_out;
+} probabilities_of[] = {
+    {"binary_cross_entropy", "input", 1, "apply sigmoid, or use binary_cross_entropy_with_logits"},
+    {"binary_cross_entropy", "target", 1, "for labels -1 and +1 use hinge_loss, or make them 0 and 1"},
+    {"binary_cross_entropy_with_logits", "target", 1, "for labels -1 and +1 use hinge_loss, or make them 0 and 1"},
+    {"cross_entropy", "target", INFINITY, "apply softmax to scores, or give labels as int64"},
+    {"kl_div", "target", INFINITY, "apply softmax to scores, or set log_target for logarithms"},
+};
+
+/* attributes: a row of probabilities_of */
+static int probabilities_rule(tm_call *call)
+{
+    if (!(call->attr[0] >= 0 && call->attr[0] < sizeof probabilities_of / sizeof *probabilities_of))
+        return tm_fail(TM_VALUE_ERROR, "probabilities: got attribute %g, expected the number of a loss", call->attr[0]);
+    return tm_rule_like_input(call);
+}
+
 static int ignored(const tm_node *y, int64_t label)
 {
     return (double)label == tm_attr(y)[1];
@@ -84,9 +123,10 @@ static int ignored(const tm_node *y, int64_t label)
 /* How many labels count, or -1 after tm_fail when one is no class. */
 static int64_t count_labels(tm_node *y, int64_t classes)
 {
-    const int64_t *labels = tm_data(y->in[1]);
+    tm_node *target = tm_inputs(y)[1];
+    const int64_t *labels = tm_data(target);
     int64_t counted = 0;
-    for (int64_t i = 0; i < y->in[1]->size; i++) {
+    for (int64_t i = 0; i < target->size; i++) {
         if (ignored(y, labels[i]))
             continue;
         if (labels[i] < 0 || labels[i] >= classes)
@@ -103,8 +143,10 @@ static int64_t count_labels(tm_node *y, int64_t classes)
 
 {.name = "cross_entropy", .min_in = 2, .max_in = 2, .min_attr = 3, .promote = 1, .rule = cross_entropy_rule,
  .forward = {FLOATS(cross_entropy_forward)}, .backward = {FLOATS(cross_entropy_backward)}},
-{.name = "nll_loss", .min_in = 2, .max_in = 2, .min_attr = 2, .promote = 1, .rule = nll_loss_rule,
+{.name = "nll_loss", .min_in = 2, .max_in = 3, .min_attr = 3, .promote = 1, .rule = nll_loss_rule,
  .forward = {FLOATS(nll_loss_forward)}, .backward = {FLOATS(nll_loss_backward)}},
+{.name = "probabilities", .min_in = 1, .max_in = 1, .min_attr = 1, .promote = TM_ANY, .rule = probabilities_rule,
+ .forward = {FLOATS(probabilities_forward)}, .backward = {FLOATS(probabilities_backward)}},
 {.name = "mse_loss", .min_in = 2, .max_in = 2, .min_attr = 1, .promote = TM_ANY, .rule = mse_loss_rule,
  .forward = {FLOATS(mse_loss_forward)}, .backward = {FLOATS(mse_loss_backward)}},
 
@@ -192,50 +234,98 @@ static int FN(cross_entropy_backward)(tm_node *y)
     return 0;
 }
 
+/* A row's loss is minus the sum of w x over its classes, times smoothing / C, and 1 - smoothing times that of its label
+ * alone. */
 static int FN(nll_loss_forward)(tm_node *y)
 {
-    const int axis = class_axis(y->in[0]), reduction = (int)tm_attr(y)[0];
-    const REAL *logp = tm_data(y->in[0]);
-    const int64_t *labels = tm_data(y->in[1]);
-    strip s = strips_along(y->in[0], axis);
-    const int64_t counted = count_labels(y, s.n);
-    if (counted < 0)
+    tm_node **in = tm_inputs(y);
+    const int reduction = (int)tm_attr(y)[0];
+    const double smoothing = tm_attr(y)[2];
+    const REAL *x = tm_data(in[0]), *w = y->n_inputs > 2 ? tm_data(in[2]) : NULL;
+    const int64_t *labels = tm_data(in[1]);
+    strip s = strips_along(in[0], class_axis(in[0]));
+    if (count_labels(y, s.n) < 0)
         return -1;
     REAL *to = tm_data(y);
-    int64_t *places = tm_saved(y);
-    double total = 0;
-    *places++ = counted;
+    nll_saved *saved = tm_saved(y);
+    double total = 0, weight = 0;
     for (int64_t row = 0; row < s.rows; row += s.count) {
         take_strip(&s, row);
         for (int64_t q = 0; q < s.count; q++) {
-            const int64_t label = labels[s.first + q];
-            const int64_t place = ignored(y, label) ? -1 : s.at + q * s.row_step + label * s.step;
-            const REAL loss = place < 0 ? 0 : -logp[place];
-            places[s.first + q] = place;
+            const int64_t label = labels[row + q], at = s.at + q * s.row_step;
+            const int64_t place = saved->places[row + q] = ignored(y, label) ? -1 : at + label * s.step;
+            double loss = 0;
+            if (place >= 0) {
+                const double w_label = w ? w[label] : 1;
+                weight += w_label;
+                loss = -FLOW((1 - smoothing) * w_label, (double)x[place]);
+                for (int64_t c = 0; smoothing && c < s.n; c++)
+                    loss -= FLOW(smoothing / (double)s.n * (w ? w[c] : 1), (double)x[at + c * s.step]);
+            }
             total += loss;
             if (reduction == LOSS_NONE)
-                to[s.first + q] = loss;
+                to[row + q] = (REAL)loss;
         }
     }
+    saved->weight = weight;
     if (reduction != LOSS_NONE)
-        *to = (REAL)(reduction == LOSS_MEAN ? total / (double)counted : total);
+        *to = (REAL)(reduction == LOSS_MEAN ? total / weight : total);
     return 0;
 }
 
 static int FN(nll_loss_backward)(tm_node *y)
 {
-    tm_node *x = y->in[0];
-    const int64_t *places = tm_saved(y), counted = *places++;
+    tm_node **in = tm_inputs(y);
+    const nll_saved *saved = tm_saved(y);
+    const int64_t *labels = tm_data(in[1]);
+    const int reduction = (int)tm_attr(y)[0];
+    const double smoothing = tm_attr(y)[2], scale = reduction == LOSS_MEAN ? 1 / saved->weight : 1;
+    const REAL *dy = tm_grad_data(y), *w = y->n_inputs > 2 ? tm_data(in[2]) : NULL;
+    const strip s = strips_along(in[0], class_axis(in[0]));
     int add;
-    const REAL *dy = tm_grad_data(y), scale = tm_attr(y)[0] == LOSS_MEAN ? 1 / (REAL)counted : 1;
-    REAL *dx = tm_grad_open(x, &add);
+    REAL *dx = tm_grad_open(in[0], &add);
     if (!dx)
         return 0;
     if (!add)
-        memset(dx, 0, (size_t)x->size * sizeof *dx);
-    for (int64_t i = 0; i < y->in[1]->size; i++)
-        if (places[i] >= 0)
-            dx[places[i]] -= scale * dy[tm_attr(y)[0] == LOSS_NONE ? i : 0];
+        memset(dx, 0, (size_t)in[0]->size * sizeof *dx);
+    for (int64_t i = 0; i < in[1]->size; i++) {
+        const int64_t place = saved->places[i];
+        const double flows = FLOW((double)dy[reduction == LOSS_NONE ? i : 0], scale);
+        if (place < 0)
+            continue;
+        dx[place] -= (REAL)((1 - smoothing) * (w ? w[labels[i]] : 1) * flows);
+        REAL *row = dx + place - labels[i] * s.step;
+        for (int64_t c = 0; smoothing && c < s.n; c++)
+            row[c * s.step] -= (REAL)(smoothing / (double)s.n * (w ? w[c] : 1) * flows);
+    }
+    return 0;
+}
+
+/* x, unless an element of it is no probability. NaN is for the loss to show. */
+static int FN(probabilities_forward)(tm_node *y)
+{
+    const int who = (int)tm_attr(y)[0];
+    const REAL *x = tm_data(y->in[0]), most = (REAL)probabilities_of[who].most;
+    REAL *to = tm_data(y);
+    int outside = 0;
+    for (int64_t i = 0; i < y->size; i++) {
+        outside |= (x[i] < 0) | (x[i] > most);
+        to[i] = x[i];
+    }
+    for (int64_t i = 0; outside; i++)
+        if (x[i] < 0 || x[i] > most)
+            return tm_fail(TM_VALUE_ERROR, "%s: got probability %g at position %lld of %s, expected %s; %s",
+                           probabilities_of[who].loss, (double)x[i], (long long)i, probabilities_of[who].operand,
+                           most == 1 ? "0 to 1" : "at least 0", probabilities_of[who].way_out);
+    return 0;
+}
+
+static int FN(probabilities_backward)(tm_node *y)
+{
+    int add;
+    REAL *dx = tm_grad_open(y->in[0], &add);
+    if (dx)
+        FN(add_terms)(y->size, tm_grad_data(y), dx, 1, add);
     return 0;
 }
 

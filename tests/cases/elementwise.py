@@ -17,6 +17,17 @@ CASES = [
     Case("erf", [lambda t, x: x.erf()], ONE),
     Case("relu", [lambda t, x: x.relu(), lambda t, x: F(t).relu(x)], ONE),
     Case("leaky_relu", [lambda t, x: F(t).leaky_relu(x), lambda t, x: F(t).leaky_relu(x, 0.3)], ONE),
+    Case("silu", [lambda t, x: F(t).silu(x)], ONE),
+    Case("gelu", [lambda t, x: F(t).gelu(x)], ONE),
+    Case("gelu_tanh", [lambda t, x: F(t).gelu(x, approximate="tanh")], ONE),
+    Case("logsigmoid", [lambda t, x: F(t).logsigmoid(x)], ONE),
+    Case("elu", [lambda t, x: F(t).elu(x), lambda t, x: F(t).elu(x, 0.3)], ONE),
+    Case(
+        "softplus",
+        [lambda t, x: F(t).softplus(x), lambda t, x: F(t).softplus(x, 3), lambda t, x: F(t).softplus(x, 2, 1)],
+        ONE,
+    ),
+    Case("hardtanh", [lambda t, x: F(t).hardtanh(x), lambda t, x: F(t).hardtanh(x, -0.3, 1.2)], ONE),
     Case(
         "clamp",
         [
@@ -41,6 +52,19 @@ CASES = [
     ),
     Case("maximum", [lambda t, a, b: t.maximum(a, b)], TWO, distinct=True),
     Case("minimum", [lambda t, a, b: t.minimum(a, b)], TWO, distinct=True),
+    Case(
+        "prelu",
+        [lambda t, x, w: F(t).prelu(x, w)],
+        [
+            ((), (1,)),
+            ((5,), (1,)),
+            ((3, 4), (1,)),
+            ((3, 4), (4,)),
+            ((2, 3, 4), (3,)),
+            ((2, 3, 4, 2), (3,)),
+            ((0, 3), (3,)),
+        ],
+    ),
     *(
         Case(op, [function], TWO, differentiable=False)
         for op, function in {

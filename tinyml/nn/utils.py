@@ -1,4 +1,4 @@
-"""What bounds gradients between backward() and step(): clip_grad_norm_ and clip_grad_value_."""
+"""What keeps parameters in bounds: penalties for the loss, and clipping of gradients between backward() and step()."""
 
 from __future__ import annotations
 
@@ -8,20 +8,70 @@ from typing import Any
 
 from tinyml import _core
 from tinyml._node import Node
-from tinyml.errors import DTypeError, GraphError
-from tinyml.tensor import Tensor
+from tinyml.errors import ArgumentError, DTypeError, GraphError
+from tinyml.functions import dot, sum
+from tinyml.tensor import Tensor, _apply
+from tinyml.value import Value
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "l1_penalty", "l2_penalty"]
+
+_ADD_N = _core.op("add_n")
 
 
-def _refs(function: str, parameters: Node | Iterable[Node]) -> Any:
+def _nodes(function: str, parameters: Node | Iterable[Node]) -> list[Any]:
     nodes = [parameters] if isinstance(parameters, Node) else list(parameters)
     for node in nodes:
         if not isinstance(node, Node):
             raise DTypeError(
                 f"{function}: got a {type(node).__name__}, expected Tensors or Values; pass model.parameters()"
             )
-    return _core.refs([node._ref for node in nodes])
+    return nodes
+
+
+def _refs(function: str, parameters: Node | Iterable[Node]) -> Any:
+    return _core.refs([node._ref for node in _nodes(function, parameters)])
+
+
+def _split(function: str, parameters: Node | Iterable[Node]) -> tuple[list[Value], list[Tensor]]:
+    """The Values and the Tensors among parameters."""
+    nodes = _nodes(function, parameters)
+    if not nodes:
+        raise ArgumentError(f"{function}: got no parameters; pass model.parameters()")
+    return [x for x in nodes if isinstance(x, Value)], [x for x in nodes if not isinstance(x, Value)]
+
+
+def l1_penalty(parameters: Node | Iterable[Node]) -> Any:
+    """The sum of |w| over every number w in the parameters, to be added to a loss; its derivative at 0 is 0.
+
+    Tensors and Values in any mixture; of Values alone it is a Value, else a 0-d Tensor. PyTorch has none by this name.
+    Raises ArgumentError for no parameters at all.
+
+    >>> import tinyml
+    >>> w = tinyml.tensor([3.0, -4.0], requires_grad=True)
+    >>> (10 * l1_penalty([w, tinyml.Value(-2.0)])).item()
+    90.0
+    """
+    values, tensors = _split("l1_penalty", parameters)
+    terms = [x.abs().sum() for x in tensors] + ([sum([x.abs() for x in values])] if values else [])
+    return terms[0] if len(terms) == 1 else _apply(_ADD_N, terms)
+
+
+def l2_penalty(parameters: Node | Iterable[Node]) -> Any:
+    """The sum of w * w over every number w in the parameters, to be added to a loss.
+
+    As l1_penalty; many Values make one node. SGD's weight_decay=2 * c does what adding c times this to the loss does.
+
+    >>> import tinyml
+    >>> w = tinyml.tensor([3.0, -4.0], requires_grad=True)
+    >>> l2_penalty(w).backward()
+    >>> w.grad
+    tensor([ 6., -8.])
+    >>> l2_penalty([tinyml.Value(3.0), tinyml.Value(-4.0)])
+    Value(data=25.0, grad=0.0)
+    """
+    values, tensors = _split("l2_penalty", parameters)
+    terms = [(x * x).sum() for x in tensors] + ([dot(values, values)] if values else [])
+    return terms[0] if len(terms) == 1 else _apply(_ADD_N, terms)
 
 
 def clip_grad_norm_(
