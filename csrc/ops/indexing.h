@@ -77,7 +77,8 @@ static int check_indices(const tm_node *y, tm_node *index, int64_t n, const char
     return 0;
 }
 
-/* inputs: x, index; attributes: k, how many leading dimensions of x make its rows */
+/* inputs: x, index; attributes: k, how many leading dimensions of x make its rows; perhaps a row that gets no
+ * gradient */
 static int take_rule(tm_call *call)
 {
     const tm_node *x = call->in[0], *index = call->in[1];
@@ -253,15 +254,17 @@ static int FN(take_backward)(tm_node *y)
     take_rows(y, &rows, &row);
     const int64_t *index = tm_data(y->in[1]), n = y->in[1]->size;
     const REAL *dy = tm_grad_data(y);
+    const int64_t frozen = y->n_attributes > 1 ? (int64_t)tm_attr(y)[1] : -1;
     REAL *dx = FN(grad_to_add_to)(y->in[0]);
     if (!dx || check_indices(y, y->in[1], rows, "rows"))
         return dx ? -1 : 0;
-    if (row == 1)
+    if (row == 1 && frozen < 0)
         for (int64_t i = 0; i < n; i++)
             dx[index[i]] += dy[i];
     else
         for (int64_t i = 0; i < n; i++)
-            FN(add_terms)(row, dy + i * row, dx + index[i] * row, 1, 1);
+            if (index[i] != frozen)
+                FN(add_terms)(row, dy + i * row, dx + index[i] * row, 1, 1);
     return 0;
 }
 

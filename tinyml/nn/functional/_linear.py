@@ -6,6 +6,7 @@ from typing import Any
 
 from tinyml import _core, _recording
 from tinyml._core import apply2, apply3, fail
+from tinyml.errors import ArgumentError, ShapeError
 from tinyml.tensor import Tensor, _apply, _apply1, _beside, _operand
 
 _LINEAR, _TAKE, _ONE_HOT = (_core.op(name) for name in ("linear", "take", "one_hot"))
@@ -23,12 +24,21 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return Tensor._wrap(apply3(_LINEAR, input._ref, weight._ref, bias._ref) or fail())
 
 
-def embedding(input: Any, weight: Tensor) -> Tensor:
+def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """The rows of weight (n, d) that an int64 tensor of any shape names; result input.shape + (d,).
 
-    Raises AxisError for a row outside 0 to n - 1.
+    No gradient flows to row padding_idx, counted from the end when negative. Raises AxisError for a row outside 0 to
+    n - 1, ArgumentError for such a padding_idx.
+    https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.embedding.html
     """
-    return _apply(_TAKE, (weight, _operand("embedding", input)), (1,))
+    if weight.ndim != 2:
+        raise ShapeError(f"embedding: got weight of shape {weight.shape}, expected (rows, features)")
+    if padding_idx is None:
+        return _apply(_TAKE, (weight, _operand("embedding", input)), (1,))
+    rows = len(weight)
+    if not -rows <= padding_idx < rows:
+        raise ArgumentError(f"embedding: got padding_idx {padding_idx}, expected {-rows} to {rows - 1}")
+    return _apply(_TAKE, (weight, _operand("embedding", input)), (1, padding_idx % rows))
 
 
 def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
