@@ -1,5 +1,6 @@
 /* Applying an op: check the call, bring its inputs to one dtype, let the rule find the result's shape, make the node,
  * run the forward kernel. */
+#include "anomaly.h"
 #include "error.h"
 #include "record.h"
 #include "tinyml.h"
@@ -107,6 +108,8 @@ static int settle(tm_node *y)
                 break;
             }
     }
+    if (tm_anomaly && tm_anomaly_forward(y))
+        return -1;
     if (tm_recording)
         return tm_record_forward(y);
     if (!(y->flags & TM_REQUIRES_GRAD))

@@ -1,7 +1,9 @@
 /* The backward pass: put the graph in order, seed the root, sweep. */
+#include "anomaly.h"
 #include "error.h"
 #include "grad.h"
 #include "record.h"
+#include "rollback.h"
 #include "shape.h"
 #include "tinyml.h"
 
@@ -92,10 +94,11 @@ int tm_seed(tm_node *root, tm_node *gradient)
  * sweep goes on only to clear the marks. */
 static int sweep(const list *order, int failed, uint32_t me)
 {
+    int (*const flow)(tm_node *, uint32_t) = tm_anomaly ? tm_anomaly_flow : tm_flow;
     for (size_t i = order->n; i-- > 0;) {
         tm_node *y = order->nodes[i];
         y->mark = 0;
-        if (!failed && y->has_grad && !(failed = tm_flow(y, me)) && tm_recording)
+        if (!failed && y->has_grad && !(failed = flow(y, me)) && tm_recording)
             failed = tm_record_backward(y);
         if (y->rank && !(y->flags & TM_RETAIN_GRAD))
             tm_grad_clear(y, 0);
@@ -129,14 +132,20 @@ int tm_backward(tm_ref root_ref, tm_ref gradient_ref)
     if (check(root, gradient))
         return -1;
     const uint32_t me = tm_thread_id();
-    int failed = tm_leaf_node(root) ? 0 : topological_order(root, &order, &path);
+    int failed = tm_leaf_node(root) ? 0 : topological_order(root, &order, &path), may_fail = tm_anomaly != 0;
     for (size_t i = 0; i < path.n; i++) /* only after a failure */
         path.nodes[i]->mark = 0;
-    for (size_t i = 0; i < order.n; i++) /* results start every sweep without a gradient; leaves keep theirs */
+    for (size_t i = 0; i < order.n; i++) { /* results start every sweep without a gradient; leaves keep theirs */
         tm_grad_clear(order.nodes[i], 1);
+        may_fail |= order.nodes[i]->flags & TM_CALLS_PYTHON;
+    }
+    tm_rollback rollback = {0};
+    if (!failed && may_fail)
+        failed = tm_rollback_begin(&rollback, order.nodes, order.n);
     if (!failed && !(failed = tm_seed(root, gradient)) && tm_recording)
         failed = tm_record_sweep(root, gradient, order.nodes, order.n);
     failed = sweep(&order, failed, me);
+    tm_rollback_end(&rollback, failed);
     free(order.nodes);
     free(path.nodes);
     return failed;

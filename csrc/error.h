@@ -2,7 +2,7 @@
 #ifndef TM_ERROR_H
 #define TM_ERROR_H
 
-/* Each kind becomes one Python exception; tinyml/errors.py lists them in this order. */
+/* Each kind becomes one Python exception; tinyml/_core.py lists them in this order. */
 typedef enum {
     TM_VALUE_ERROR,
     TM_SHAPE_ERROR,
@@ -10,6 +10,7 @@ typedef enum {
     TM_INDEX_ERROR,
     TM_MEMORY_ERROR,
     TM_RUNTIME_ERROR,
+    TM_PYTHON_ERROR, /* an exception that Python has put aside */
 } tm_error_kind;
 
 /* Sets the calling thread's failure and returns -1, so that `return tm_fail(...)` reads as one thought. The message

@@ -1,5 +1,6 @@
 /* Making nodes and letting them go. */
 #include "node.h"
+#include "callback.h"
 #include "error.h"
 #include "op.h"
 
@@ -112,6 +113,8 @@ void tm_node_release(tm_node *x)
         int saves = x->flags & TM_SAVES;
         if (saves && tm_saved(x))
             tm_buffer_drop(tm_saved(x));
+        if (x->flags & TM_CALLS_PYTHON)
+            tm_python_let_go((int64_t)tm_attr(x)[0]);
         tm_block_give(x, node_bytes(x->rank, x->n_attributes, saves, x->n_inputs));
     }
 }

@@ -18,6 +18,7 @@ enum {
     TM_SAVES = 4,       /* has a saved buffer: what forward leaves for backward */
     TM_RECORDED = 8,    /* made while its thread records */
     TM_LENDS_GRAD = 16, /* its gradient's buffer is used by other nodes of a program too, at other times */
+    TM_CALLS_PYTHON = 32, /* has an object there, which must hear of its end */
 };
 
 typedef struct tm_op tm_op;

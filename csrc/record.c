@@ -2,11 +2,19 @@
 #include "record.h"
 #include "error.h"
 #include "grad.h"
+#include "tinyml.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 _Thread_local tm_program *tm_recording TM_FAST_TLS;
+
+tm_ref tm_record_switch_to(tm_ref program)
+{
+    tm_program *before = tm_recording;
+    tm_recording = (tm_program *)program;
+    return (tm_ref)before;
+}
 
 static int keep_made(tm_node *y)
 {

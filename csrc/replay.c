@@ -1,4 +1,5 @@
 /* Replaying a program: arguments in, steps, results out; once, many times, or over the rows of arrays. */
+#include "anomaly.h"
 #include "error.h"
 #include "grad.h"
 #include "program.h"
@@ -27,7 +28,7 @@ static const double LARGE = 0x1p53;
 
 static int fits(const tm_program *p, tm_node *const *arguments, const double *numbers)
 {
-    if (p->grad_enabled != tm_grad_enabled())
+    if (tm_anomaly || p->grad_enabled != tm_grad_enabled()) /* steps are not watched one by one */
         return 0;
     for (int i = 0; i < p->n_inputs; i++) {
         const tm_node *input = p->made.node[i], *x = arguments[i];

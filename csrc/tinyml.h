@@ -55,6 +55,18 @@ int tm_grad_enabled(void);
 /* gradient: a node of root's shape and dtype, or 0 for a root of one element. */
 int tm_backward(tm_ref root, tm_ref gradient);
 
+/* Calling Python: see callback.h for the events. 0, or -1 when Python has put an exception aside. */
+typedef int (*tm_callback)(int event, int64_t number, tm_ref node);
+void tm_set_callback(tm_callback callback);
+/* For results of the op "function": the number of the Python object, and in its backward the way for a gradient of the
+ * i-th input, contiguous and of its shape and dtype. */
+int64_t tm_function_number(tm_ref node);
+int tm_function_flow(tm_ref node, int input, const void *gradient);
+
+/* What the calling thread looks for in results and gradients: 1 nan, 2 infinity, 3 both; returns what it was. */
+unsigned tm_set_anomaly(unsigned what);
+unsigned tm_anomaly_mode(void);
+
 /* Looking at a node. */
 int tm_dtype_of(tm_ref node);
 int tm_rank(tm_ref node);
@@ -101,6 +113,8 @@ tm_ref tm_record_start(void);
 tm_ref tm_record_input(tm_ref argument);
 int tm_record_stop(const tm_ref *results, int n);
 int tm_is_recorded(tm_ref node);
+/* What the calling thread records from here on: 0 for nothing, or a program that this has returned before. */
+tm_ref tm_record_switch_to(tm_ref program);
 void tm_program_free(tm_ref program);
 /* How many results of the recording somebody else holds; -1 after a failure. */
 int tm_program_escaped(tm_ref program);

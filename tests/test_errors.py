@@ -30,7 +30,9 @@ BUILTINS = {
     "AxisError": IndexError,
     "OutOfMemoryError": MemoryError,
     "GraphError": RuntimeError,
+    "AnomalyError": RuntimeError,
     "DataError": ValueError,
+    "MissingError": ImportError,
 }
 
 

@@ -1,5 +1,6 @@
 """fit and evaluate: what they compute, report and leave behind, however they end."""
 
+import gc
 import math
 import os
 import signal
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 
 import tinyml
-from tinyml import nn
+from tinyml import nn, optim
 from tinyml.data import DataLoader, TensorDataset, xor
-from tinyml.errors import ArgumentError, DTypeError, ShapeError
+from tinyml.errors import AnomalyError, ArgumentError, DTypeError, ShapeError
 from tinyml.train import Epoch, Evaluation, History, accuracy, evaluate, fit
 
 
@@ -99,6 +100,21 @@ def test_fit_solves_xor():
     assert history[-1].loss < 0.02
     assert len(history) == len(history.losses) == 800
     assert model(xor()[0]).detach().numpy().round().tolist() == [[0], [1], [1], [0]]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_before_step_comes_between_the_gradients_and_the_step(compiled):
+    model = nn.Linear(1, 1, bias=False)
+    model.weight.data = [[0.0]]  # far from 2, so that every gradient is clipped
+    optimizer = optim.SGD(model.parameters(), lr=0.5)
+
+    def clip():
+        nn.utils.clip_grad_value_(model.parameters(), 0.125)
+
+    x, y = doubles().arrays
+    loader = DataLoader(TensorDataset(x[:, None], y[:, None]), 5)
+    fit(model, loader, squares, optimizer, epochs=3, progress=False, before_step=clip, compiled=compiled)
+    assert model.weight.item() == 3 * 2 * 0.5 * 0.125
 
 
 def test_models_of_several_inputs():
@@ -510,3 +526,230 @@ def test_refuses_batches_that_are_no_pairs(loader, got):
 
 def test_evaluation_unpacks():
     assert Evaluation(0.5, 0.25) == (0.5, 0.25)
+
+
+# -- a loss that is nan
+
+
+class Root(nn.Module):
+    """A linear layer and a root of what it gives, which is nan where that is negative, and a buffer that counts."""
+
+    def __init__(self, dropout=0.0):
+        self.linear = nn.Linear(1, 1)
+        self.linear.weight.data = [[0.5]]
+        self.linear.bias.data = [0.0]
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("calls", tinyml.tensor(0.0))
+
+    def forward(self, x):
+        self.calls.data = self.calls + 1
+        return self.dropout(self.linear(x)).sqrt()
+
+
+def positive(n=40, bad=()):
+    """Rows of which some have a negative x."""
+    x = np.linspace(1, 2, n, dtype=np.float32).reshape(n, 1)
+    x[list(bad)] *= -1
+    return TensorDataset(x, np.sqrt(np.abs(x)))
+
+
+def states(model, optimizer):
+    state = optimizer.state_dict()
+    return (
+        {name: array.tolist() for name, array in model.state_dict().items()},
+        {i: {name: array.tolist() for name, array in each.items()} for i, each in state["state"].items()},
+        state["param_groups"],
+    )
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("arrays", [True, False])
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam])
+@pytest.mark.parametrize("bad", [0, 1, 7, 9])
+def test_a_nan_loss_stops_before_its_step(compiled, arrays, optimizer, bad):
+    """With dropout, whose masks must be the same again, and steps before that count."""
+
+    def start():
+        tinyml.manual_seed(7)
+        model = Root(dropout=0.3)
+        loader = DataLoader(positive(bad=range(4 * bad, 4 * bad + 4)), 4)
+        return model, optimizer(model.parameters(), lr=0.01), loader if arrays else list(loader)
+
+    model, descent, loader = start()
+    with pytest.raises(AnomalyError) as caught:
+        fit(model, loader, nn.MSELoss(), descent, epochs=2, progress=False, compiled=compiled)
+    text = str(caught.value)
+    batch = bad + 1
+    assert text.startswith(f"fit: the loss is nan in epoch 1, batch {batch}: first made by sqrt: made nan")
+    assert "in forward: return self.dropout(self.linear(x)).sqrt()" in text
+    history = caught.value.history
+    assert (len(history), len(history.losses)) == (0, batch)
+    assert [math.isnan(loss) for loss in history.losses] == [False] * (batch - 1) + [True]
+    # The twin never meets the bad batch.
+    twin, ascent, loader = start()
+    good = list(loader)[: batch - 1]
+    losses = fit(twin, good, nn.MSELoss(), ascent, progress=False).losses if good else []
+    assert losses == history.losses[:-1]
+    assert states(model, descent) == states(twin, ascent)
+
+
+def test_a_nan_in_a_later_epoch_with_a_shuffled_loader():
+    """Weights that grow until the root is of something negative; the rates change on the way."""
+
+    def start():
+        tinyml.manual_seed(1)
+        model = Root()
+        return model, optim.SGD(model.parameters(), lr=0.01, momentum=0.5), DataLoader(positive(), 4, shuffle=True)
+
+    def schedule(optimizer):
+        def callback(history):
+            optimizer.param_groups[0]["lr"] *= 1000 if len(history) == 3 else 1.1
+
+        return callback
+
+    model, optimizer, loader = start()
+    with pytest.raises(AnomalyError, match=r"epoch (\d+), batch (\d+): first made by sqrt") as caught:
+        fit(model, loader, nn.MSELoss(), optimizer, epochs=500, progress=False, callback=schedule(optimizer))
+    history = caught.value.history
+    assert len(history) >= 3
+    assert f"epoch {len(history) + 1}, batch {len(history.losses) - 10 * len(history)}:" in str(caught.value)
+    # Without the guard the same steps are made, and go on; up to there they are the same.
+    twin, ascent, loader = start()
+    steps = len(history.losses) - 1
+
+    def step(x, y):
+        loss = nn.MSELoss()(twin(x), y)
+        ascent.zero_grad()
+        loss.backward()
+        ascent.step()
+        return loss.item()
+
+    losses, epoch = [], History()
+    while len(losses) < steps:
+        losses += [step(x, y) for _, (x, y) in zip(range(steps - len(losses)), loader, strict=False)]
+        epoch.epochs.append(Epoch(0.0))
+        if len(losses) < steps:
+            schedule(ascent)(epoch)
+    assert losses == history.losses[:-1]
+    assert states(model, optimizer) == states(twin, ascent)
+
+
+def test_a_nan_that_only_backward_makes():
+    """The loss is fine, the update is not: the next step begins with nan in a parameter."""
+
+    class Steep(tinyml.Function):
+        @staticmethod
+        def forward(ctx, x, last):
+            ctx.slope = math.nan if abs(x[0] - last) < 1e-3 else 1.0
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, dy):
+            return dy * ctx.slope, None
+
+    model = Root()
+    dataset = positive()
+    options = {"progress": False, "compiled": False}
+    for i in (0, 3):
+        before = model.state_dict()
+        last = dataset.arrays[0][4 * i].item() * 0.5
+
+        def loss_fn(y, _, last=last):
+            return Steep.apply(y * y, last).mean()
+
+        with pytest.raises(
+            AnomalyError, match=rf"batch {i + 2}: first made in the step before by Steep \(a Function\)"
+        ) as e:
+            fit(model, DataLoader(dataset, 4), loss_fn, optim.SGD(model.parameters(), 0.0), **options)
+        assert len(e.value.history.losses) == i + 2
+        del before["calls"]
+        assert {name: model.state_dict()[name] for name in before} == before
+
+
+def test_nan_in_the_data():
+    dataset = positive()
+    dataset.arrays[1][9] = math.nan
+    model = Root()
+    with pytest.raises(AnomalyError, match=r"epoch 1, batch 3: no op made it: part 1 of the batch held nan before"):
+        fit(model, DataLoader(dataset, 4), nn.MSELoss(), optim.SGD(model.parameters()), progress=False)
+
+
+def test_a_nan_that_does_not_come_again():
+    model, numbers = Root(), iter([1.0, math.nan])
+    loss_fn = lambda y, _: y.mean() * next(numbers, 1.0)  # noqa: E731
+    options = {"progress": False, "compiled": False}
+    optimizer = optim.SGD(model.parameters(), 0.0)
+    with pytest.raises(AnomalyError, match=r"batch 2: made again, the step did not give nan"):
+        fit(model, DataLoader(positive(), 4), loss_fn, optimizer, **options)
+    numbers = iter([1.0, math.nan, 2.0])
+    with pytest.raises(AnomalyError, match=r"batch 2: the steps before it did not give the same losses again"):
+        fit(model, DataLoader(positive(), 4), loss_fn, optimizer, **options)
+
+
+def test_an_error_while_looking_is_the_cause():
+    model, calls = Root(), []
+
+    def loss_fn(y, _):
+        calls.append(y)
+        if len(calls) > 2:
+            raise KeyError("another")
+        return y.mean() * (math.nan if len(calls) == 2 else 1.0)
+
+    with pytest.raises(AnomalyError, match=r"batch 2") as caught:
+        fit(model, DataLoader(positive(), 4), loss_fn, optim.SGD(model.parameters()), progress=False, compiled=False)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_nan_without_a_module_or_with_a_foreign_optimizer():
+    model = Root()
+    loader = DataLoader(positive(bad=[9]), 4)
+    message = r"fit: the loss is nan in epoch 1, batch 3: run its step within tinyml.detect_anomaly\(\)"
+    with pytest.raises(AnomalyError, match=message) as caught:
+        fit(lambda x: model(x), loader, nn.MSELoss(), optim.SGD(model.parameters(), 0.1), progress=False)
+    assert len(caught.value.history.losses) == 3
+    line = Line(-1.0)
+    with pytest.raises(AnomalyError, match=message.replace("3", "1")):
+        fit(line, loader, lambda y, t: (y.sqrt() - t).mean(), Descent(line), progress=False)
+
+
+def test_no_stop_for_infinity_or_on_request():
+    model = Root()
+    loader = DataLoader(positive(bad=[9]), 4)
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    history = fit(
+        model,
+        loader,
+        lambda y, _: y.detach().mean() * math.inf + y.mean() * 0,
+        optimizer,
+        progress=False,
+        detect_nan=False,
+    )
+    assert len(history) == 1
+    assert math.isinf(history.losses[0])
+    line = Line(2.0)
+    history = fit(line, [xor()], lambda y, _: y.mean() * 0 - math.inf, Descent(line), progress=False)
+    assert history.losses == [-math.inf]
+    infinities = iter([math.inf, -math.inf] * 4)
+    history = fit(line, [xor()] * 4, lambda y, _: y.mean() * 0 + next(infinities), Descent(line), progress=False)
+    assert len(history.losses) == 4
+
+
+def test_fit_within_detect_anomaly():
+    model = Root()
+    with tinyml.detect_anomaly(), pytest.raises(AnomalyError, match=r"^sqrt: "):
+        fit(model, DataLoader(positive(bad=[9]), 4), nn.MSELoss(), optim.SGD(model.parameters(), 0.1), progress=False)
+
+
+def test_guarding_leaks_nothing():
+    def run():
+        model = Root()
+        with pytest.raises(AnomalyError):
+            fit(model, DataLoader(positive(bad=[9]), 4), nn.MSELoss(), optim.Adam(model.parameters()), progress=False)
+
+    run()
+    gc.collect()
+    before = tinyml.live_nodes()
+    for _ in range(5):
+        run()
+    gc.collect()
+    assert tinyml.live_nodes() == before

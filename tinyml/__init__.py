@@ -1,6 +1,10 @@
 """tinyml: a small C-accelerated autograd engine; scalars (Value) and arrays (Tensor) are the same node in one graph."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from tinyml import data, errors, func, nn, optim, train
+from tinyml._anomaly import detect_anomaly
 from tinyml._config import get_num_threads, set_num_threads, show_config
 from tinyml._core import empty_cache, live_nodes
 from tinyml._creation import (
@@ -24,6 +28,7 @@ from tinyml._creation import (
 )
 from tinyml._dtypes import DType, float32, float64, int64
 from tinyml._dtypes import bool_ as bool
+from tinyml._function import Function, FunctionContext
 from tinyml._gradcheck import GradcheckError, gradcheck
 from tinyml._node import enable_grad, is_grad_enabled, no_grad
 from tinyml._random import manual_seed
@@ -50,10 +55,15 @@ from tinyml.program import compile
 from tinyml.tensor import Tensor, tensor
 from tinyml.value import Value
 
+if _TYPE_CHECKING:
+    from tinyml import viz
+
 __version__ = "0.1.0"
 
 __all__ = [
     "DType",
+    "Function",
+    "FunctionContext",
     "GradcheckError",
     "Tensor",
     "Value",
@@ -67,6 +77,7 @@ __all__ = [
     "concat",
     "cos",
     "data",
+    "detect_anomaly",
     "dot",
     "empty_cache",
     "enable_grad",
@@ -111,7 +122,17 @@ __all__ = [
     "tanh",
     "tensor",
     "train",
+    "viz",
     "where",
     "zeros",
     "zeros_like",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """Imports viz when it is first used: training does not need it."""
+    if name == "viz":
+        from importlib import import_module
+
+        return import_module("tinyml.viz")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,6 +25,8 @@ if os.environ.get("TINYML_WERROR"):
 
 ffibuilder = FFI()
 ffibuilder.cdef("\n".join(line for line in (CSRC / "tinyml.h").read_text().splitlines() if not line.startswith("#")))
+# What C calls, defined in _core.py.
+ffibuilder.cdef('extern "Python" int tm_python(int event, int64_t number, tm_ref node);')
 ffibuilder.set_source(
     "tinyml._engine",
     '#include "tinyml.h"',

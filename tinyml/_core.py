@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import threading
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from tinyml._engine import ffi, lib
@@ -20,7 +23,7 @@ from tinyml.errors import (
 if TYPE_CHECKING:
     from tinyml._dtypes import Array
 
-# In the order of tm_error_kind in csrc/error.h.
+# In the order of tm_error_kind in csrc/error.h, up to the exceptions that Python has put aside.
 _EXCEPTIONS: tuple[type[TinymlError], ...] = (
     ArgumentError,
     ShapeError,
@@ -33,7 +36,55 @@ _EXCEPTIONS: tuple[type[TinymlError], ...] = (
 
 def fail() -> NoReturn:
     """Raises the failure that C has just reported on this thread."""
-    raise _EXCEPTIONS[lib.tm_last_error()](ffi.string(lib.tm_error_message()).decode())
+    kind = lib.tm_last_error()
+    error: BaseException | None = _aside.error if kind == len(_EXCEPTIONS) else None
+    if error is None:
+        raise _EXCEPTIONS[min(kind, len(_EXCEPTIONS) - 1)](ffi.string(lib.tm_error_message()).decode())
+    _aside.error = None
+    try:
+        raise error
+    finally:
+        del error  # or the exception would hold itself, through its traceback
+
+
+class _Aside(threading.local):
+    """The exception of a call from C to Python, while C makes its way back."""
+
+    error: BaseException | None = None
+
+
+_aside = _Aside()
+
+
+class Event(IntEnum):
+    """What C calls Python for, as in csrc/callback.h, where the meaning of `number` stands."""
+
+    FORWARD = 0
+    BACKWARD = 1
+    LET_GO = 2
+    MADE = 3
+    ANOMALY = 4
+    ANOMALY_BACKWARD = 5
+
+
+#: handler(number, node), by event; the modules that they belong to put them here.
+handlers: dict[int, Callable[[int, int], object]] = {}
+
+
+def _put_aside(_: Any, error: BaseException, traceback: Any) -> int:
+    _aside.error = error.with_traceback(traceback)
+    return -1
+
+
+@ffi.def_extern(error=-1, onerror=_put_aside)  # type: ignore[untyped-decorator]
+def tm_python(event: int, number: int, node: int) -> int:
+    """Calls the handler of an event; its exception is put aside for `fail`."""
+    handlers[event](number, node)
+    return 0
+
+
+lib.tm_set_callback(lib.tm_python)
+atexit.register(lib.tm_set_callback, ffi.NULL)  # from then on nothing shall run any more
 
 
 def check(ref: int) -> int:
@@ -233,7 +284,26 @@ def copy(ref: int) -> int:
     return check(lib.tm_copy(ref))
 
 
+# -- custom ops, and looking for nan
+
+function_number: Callable[[Ref], int] = lib.tm_function_number
+set_anomaly: Callable[[int], int] = lib.tm_set_anomaly
+anomaly_mode: Callable[[], int] = lib.tm_anomaly_mode
+
+
+def store(ref: int, array: Array) -> None:
+    """Overwrites a node's data with a contiguous array of its shape and dtype."""
+    ffi.memmove(ffi.cast("void *", lib.tm_address(ref)), ffi.from_buffer(array), array.nbytes)
+
+
+def function_flow(node: int, i: int, gradient: Any) -> None:
+    """In the backward of a custom op: a gradient for input i, a contiguous array of its shape and dtype."""
+    check_status(lib.tm_function_flow(node, i, ffi.from_buffer(gradient)))
+
+
 # -- recording and replay
+
+record_switch_to: Callable[[Ref], Ref] = lib.tm_record_switch_to
 
 is_recorded: Callable[[Ref], int] = lib.tm_is_recorded
 program_call: Callable[[Ref, Any, Any, Any], int] = lib.tm_program_call

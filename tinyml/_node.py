@@ -174,7 +174,8 @@ def unary(name: str, doc: str | None = None) -> Callable[[N], N]:
     return called
 
 
-_LEAKY_RELU, _CLAMP = _core.op("leaky_relu"), _core.op("clamp")
+_LEAKY_RELU, _ELU, _CLAMP, _SOFTPLUS = (_core.op(name) for name in ("leaky_relu", "elu", "clamp", "softplus"))
+_GELU = {"none": _core.op("gelu"), "tanh": _core.op("gelu_tanh")}
 
 
 class Arithmetic(Node):
@@ -201,6 +202,8 @@ class Arithmetic(Node):
     sigmoid = unary("sigmoid", "1 / (1 + exp(-x)).")
     relu = unary("relu", "max(x, 0); its derivative at 0 is 0.")
     erf = unary("erf", "The error function.")
+    silu = unary("silu", "x * sigmoid(x), which is also called Swish.")
+    logsigmoid = unary("logsigmoid", "log(sigmoid(x)), stable for large x.")
     maximum = method("maximum", "The larger of each pair; equal ones share the gradient.")
     minimum = method("minimum", "The smaller of each pair; equal ones share the gradient.")
 
@@ -209,12 +212,33 @@ class Arithmetic(Node):
         ref = _core.apply(_LEAKY_RELU, (self._ref,), (negative_slope,))
         return cast(N, self._kind._wrap(ref))
 
+    def elu(self: N, alpha: float = 1.0) -> N:
+        """x where positive, alpha * (exp(x) - 1) elsewhere."""
+        return cast(N, self._kind._wrap(_core.apply(_ELU, (self._ref,), (alpha,))))
+
+    def gelu(self: N, approximate: str = "none") -> N:
+        """x times the normal distribution up to x: by erf, or with approximate="tanh" by the tanh near it."""
+        op = _GELU.get(approximate)
+        if op is None:
+            raise ArgumentError(f"gelu: got approximate={approximate!r}, expected 'none' or 'tanh'")
+        return cast(N, self._kind._wrap(_core.apply(op, (self._ref,), ())))
+
+    def softplus(self: N, beta: float = 1.0, threshold: float = 20.0) -> N:
+        """log(1 + exp(beta * x)) / beta, and x itself where beta * x is above the threshold."""
+        return cast(N, self._kind._wrap(_core.apply(_SOFTPLUS, (self._ref,), (beta, threshold))))
+
     def clamp(self: N, min: float | None = None, max: float | None = None) -> N:
         """Every element brought into [min, max]; the gradient passes where it was inside or on a bound."""
         if min is None and max is None:
             raise ArgumentError("clamp: got neither min nor max; give at least one")
         low, high = -np.inf if min is None else min, np.inf if max is None else max
         return cast(N, self._kind._wrap(_core.apply(_CLAMP, (self._ref,), (low, high))))
+
+    def print_graph(self, *, names: Any = None, max_nodes: int = 100, file: Any = None) -> None:
+        """Prints the graph behind this node: viz.text_graph(self, names=names, max_nodes=max_nodes)."""
+        from tinyml._graph import text_graph  # which imports this module
+
+        print(text_graph(self, names=names, max_nodes=max_nodes), file=file)
 
 
 class _GradMode(ContextDecorator):

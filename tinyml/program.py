@@ -299,6 +299,8 @@ class Compiled:
                 return result
         if _recording.active is not None and _recording.active.here:
             return self._function(*args, **kwargs)  # part of the recording under way
+        if _core.anomaly_mode():
+            return self._watched(_Call(args, kwargs))
         recording, results = self._call(_Call(args, kwargs))
         return recording.build(results)
 
@@ -307,6 +309,11 @@ class Compiled:
         if _recording.active is not None and _recording.active.here:
             raise GraphError(
                 "compile: repeat, over and profile cannot be part of a recording; call the function in a loop"
+            )
+        if _core.anomaly_mode():
+            raise GraphError(
+                "compile: repeat, over and profile run no Python that detect_anomaly() could name; within it, call the "
+                "function in a loop"
             )
         for recording in reversed(self._recordings):
             if recording.key == call.key and recording.program._current(call.leaves):
@@ -317,6 +324,16 @@ class Compiled:
                 self._recordings = self._without(recording)  # a parameter is gone
                 break
         return self._record(call)
+
+    def _watched(self, call: _Call) -> Any:
+        """What a recording would return, without one: within detect_anomaly(), which looks at single ops."""
+        leaves = list(call.leaves)
+        for place in call.inputs:
+            leaves[place] = _argument(leaves[place])
+        args, kwargs = build(call.form, iter(leaves))
+        results, form = flatten(self._function(*args, **kwargs))
+        copies = [leaf._kind._wrap(_core.copy(leaf._ref)) if isinstance(leaf, Node) else leaf for leaf in results]
+        return build(form, iter(copies))
 
     def _without(self, recording: _Recording) -> list[_Recording]:
         return [each for each in self._recordings if each is not recording]

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import numpy as np
 
 import tinyml
+from tinyml import _core
 from tinyml._dtypes import Array
+from tinyml._guard import Guard
 from tinyml._interrupt import CtrlC
 from tinyml.data import DataLoader
 from tinyml.data._batches import Batches
-from tinyml.errors import ArgumentError, DTypeError, FrozenWarning, ShapeError
+from tinyml.errors import AnomalyError, ArgumentError, DTypeError, FrozenWarning, ShapeError
 from tinyml.nn import Module
+from tinyml.nn._mode import mode
 from tinyml.optim import Optimizer as RecordableOptimizer
+from tinyml.optim.lr_scheduler import LRScheduler
 from tinyml.program import Compiled, Rows
 from tinyml.tensor import Tensor
 
@@ -141,6 +144,11 @@ class _Totals:
         self._loss += float(counts @ losses)
         self._metric += math.nan if metrics is None else float(counts @ metrics)
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether a loss may have been nan."""
+        return math.isnan(self._loss)
+
     def means(self, op: str) -> Evaluation:
         """The means; ArgumentError when there was nothing."""
         if not self.samples:
@@ -181,7 +189,7 @@ def evaluate(model: Model, loader: Loader, loss_fn: Loss | None = None, metric: 
     1.0
     """
     totals = _Totals()
-    with _mode(model, training=False), tinyml.no_grad():
+    with mode(model, training=False), tinyml.no_grad():
         for batch in loader:
             count = _samples("evaluate", batch)
             inputs, targets = batch[:-1], batch[-1]
@@ -203,7 +211,10 @@ def fit(
     progress: bool = True,
     unit: str = "samples",
     callback: Callable[[History], object] | None = None,
+    scheduler: LRScheduler | None = None,
+    before_step: Callable[[], object] | None = None,
     compiled: bool = True,
+    detect_nan: bool = True,
 ) -> History:
     """Trains a model: for every batch of every epoch the loss, its gradients and an optimizer step.
 
@@ -216,11 +227,18 @@ def fit(
     which the model is evaluated after each epoch. metric: for example `accuracy`, shown beside the
     loss. progress: on stderr a bar per epoch, or one for all epochs of a single batch, with the
     means so far and `unit`/s. callback: called with the history after each epoch; a true result
-    ends the training.
+    ends the training. scheduler: stepped after each epoch, before the callback. before_step: called in every step
+    between backward() and the optimizer's step, to clip gradients; it is recorded with the step.
 
     Ctrl-C ends the training after the step it falls into and returns the history so far, with
     `interrupted` set; a second one does not wait for the step. The model is in training mode during
     the steps only, and its mode is restored whatever happens.
+
+    A loss that is nan (not one that is infinite) ends the training with AnomalyError, which says in which epoch and
+    batch, and has the history so far as `history`. Where the model is an nn.Module and the optimizer one of
+    tinyml.optim, it also names the op that first made a nan and its line, and parameters, buffers and the optimizer's
+    state are what they were before the step that did. For this, fit keeps a copy of them, a moment old, and makes the
+    steps since then once more; what else a step changes in Python is not brought back. detect_nan=False goes on.
 
     Raises ArgumentError for a negative number of epochs or a loader that gives no samples,
     DTypeError when a batch is not a tuple of inputs and a target.
@@ -244,15 +262,22 @@ def fit(
         loss = loss_fn(outputs, targets)
         optimizer.zero_grad()
         loss.backward()
+        if before_step is not None:
+            before_step()
         optimizer.step()
         return loss if metric is None else (loss, metric(outputs.detach(), targets))
 
-    steps = _Steps(step, train_loader, compiled and _recordable(optimizer))
+    guard = None
+    if detect_nan and isinstance(model, Module) and _recordable(optimizer):
+        modules = [each for each in (model, loss_fn, metric) if isinstance(each, Module)]
+        guard = Guard(step, modules, optimizer)  # type: ignore[arg-type]
+    compiled = compiled and _recordable(optimizer) and not _core.anomaly_mode()
+    steps = _Steps(step, train_loader, compiled, detect_nan, guard)
     with CtrlC() as ctrl_c, _Bars(progress, epochs, train_loader) as bars:
         try:
             for number in range(1, epochs + 1):
                 bar = bars.start(number)
-                with _mode(model, training=True):
+                with mode(model, training=True):
                     epoch = _train(steps, ctrl_c, history, bar)
                 history.epochs.append(epoch)
                 if validation is not None:
@@ -260,6 +285,8 @@ def fit(
                     epoch = epoch._replace(validation_loss=held_out.loss, validation_metric=held_out.metric)
                     history.epochs[-1] = epoch
                 bars.end(history._shown(epoch))
+                if scheduler is not None:
+                    scheduler.step()
                 stop = callback is not None and callback(history)
                 ctrl_c.check()
                 if stop:
@@ -284,7 +311,11 @@ def _recordable(optimizer: Optimizer) -> bool:
 class _Steps:
     """Runs the steps of epochs: in C over the arrays of a loader, or batch by batch, recorded or not."""
 
-    def __init__(self, step: Callable[..., Any], loader: Loader, compiled: bool) -> None:
+    def __init__(
+        self, step: Callable[..., Any], loader: Loader, compiled: bool, detect_nan: bool, guard: Guard | None
+    ) -> None:
+        self.detect_nan = detect_nan
+        self._guard = guard
         self._step = step
         self._loader = loader
         self._frozen: list[str] = []
@@ -298,7 +329,7 @@ class _Steps:
     def _note(self, file: str, line: int, _: str) -> None:
         self._frozen.append(f"{file}, line {line}")
 
-    def epoch(self) -> Iterator[tuple[Array, Array, Array | None]]:
+    def epoch(self) -> Generator[tuple[Array, Array, Array | None], None, None]:
         """The samples, losses and metrics of the steps of an epoch, a few steps or one at a time."""
         batches, order, done = self._batches, None, 0
         if batches is None:
@@ -307,23 +338,40 @@ class _Steps:
         order = batches.order()
         counts, rows = batches.counts, Rows(len(batches))
         if self._compiled is not None:
+            if self._guard:
+                self._guard.begin()
             for reached in self._compiled.epoch(batches, order, rows):
+                if self._guard:
+                    self._guard.rows(batches, order, done, reached)
                 losses, *metrics = [output[done:reached] for output in rows.outputs]
                 yield counts[done:reached], losses, metrics[0] if metrics else None
                 done = reached
                 if self._give_up():
                     break
+                if self._guard:
+                    self._guard.begin()
         for i in range(done, len(batches)):
             yield self._single(batches.batch(order, i))
 
     def _single(self, batch: Sequence[Tensor]) -> tuple[Array, Array, Array | None]:
         """One step."""
         count = _samples("fit", batch)
+        if self._guard:
+            self._guard.batch(batch)
         result = (self._compiled or self._step)(*batch)
         self._give_up()
         loss, metric = result if isinstance(result, tuple) else (result, None)
         metrics = None if metric is None else np.array([float(metric)])
         return np.array([count]), np.array([loss.item()]), metrics
+
+    def stop(self, history: History, batch: int, after: int) -> NoReturn:
+        """Raises AnomalyError because of that batch of the epoch, whose loss is the last; `after`: steps since then."""
+        text, cause = "run its step within tinyml.detect_anomaly() to see which op makes it", None
+        if self._guard:
+            text, cause = self._guard.explain(self._compiled or self._step, history.losses[:-1], after)
+        error = AnomalyError(f"fit: the loss is nan in epoch {len(history) + 1}, batch {batch}: {text}")
+        error.history = history
+        raise error from cause
 
     def _give_up(self) -> bool:
         """Whether recording is not for this step, as it would freeze something; what has been done so far is right."""
@@ -348,9 +396,16 @@ def _train(steps: _Steps, ctrl_c: CtrlC, history: History, bar: tqdm[Any] | None
         seconds = max(time.perf_counter() - start, 1e-9)
         return Epoch(loss, metric, seconds=seconds, samples_per_second=totals.samples / seconds)
 
-    for counts, losses, metrics in steps.epoch():
+    epoch, done = steps.epoch(), 0
+    for counts, losses, metrics in epoch:
         history.losses += losses.tolist()
         totals.add_many(counts, losses, metrics)
+        if steps.detect_nan and totals.doubtful and np.isnan(losses).any():
+            epoch.close()  # it may hold on to a program
+            after = len(losses) - 1 - int(np.isnan(losses).argmax())
+            del history.losses[len(history.losses) - after :]
+            steps.stop(history, done + len(losses) - after, after)
+        done += len(losses)
         if bar is not None and bar.update(len(losses)):  # it has just been drawn: a new text for the next time
             bar.set_postfix_str(history._shown(so_far()), refresh=False)
         ctrl_c.check()
@@ -367,20 +422,6 @@ def _samples(op: str, batch: Sequence[Tensor]) -> int:
         )
     shape = batch[-1].shape
     return shape[0] if shape else 1
-
-
-@contextmanager
-def _mode(model: Model, *, training: bool) -> Iterator[None]:
-    """Puts a module into a mode, and each module within it back into the one it had."""
-    modules = list(model.modules()) if isinstance(model, Module) else []
-    before = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.training = training
-        yield
-    finally:
-        for module, mode in zip(modules, before, strict=True):
-            module.training = mode
 
 
 class _Bars:

@@ -15,10 +15,15 @@
 #include "movement.h"
 #include "indexing.h"
 #include "matmul.h"
+#include "convolution.h"
+#include "pooling.h"
 #include "softmax.h"
+#include "normalization.h"
 #include "loss.h"
 #include "scalars.h"
 #include "dropout.h"
+#include "function.h"
+#include "recurrent.h"
 #include "update.h"
 #undef RULES
 
@@ -62,10 +67,15 @@ static const tm_op ops[] = {
 #include "movement.h"
 #include "indexing.h"
 #include "matmul.h"
+#include "convolution.h"
+#include "pooling.h"
 #include "softmax.h"
+#include "normalization.h"
 #include "loss.h"
 #include "scalars.h"
 #include "dropout.h"
+#include "function.h"
+#include "recurrent.h"
     {.name = NULL},
 };
 
