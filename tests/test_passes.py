@@ -43,6 +43,12 @@ UNARY: list[Callable[[Tensor], Tensor]] = [
     lambda x: F.leaky_relu(x, 0.1),
     lambda x: x.erf(),
     lambda x: -x,
+    lambda x: x.silu(),
+    lambda x: x.gelu(),
+    lambda x: x.gelu("tanh"),
+    lambda x: x.elu(0.7),
+    lambda x: x.softplus(2.0, 3.0),
+    lambda x: x.logsigmoid(),
 ]
 BINARY: list[Callable[[Tensor, Any], Tensor]] = [
     lambda x, y: x + y,

@@ -203,6 +203,10 @@ NETWORKS = st.fixed_dictionaries(
                 lambda p: optim.Adam(p, lr=0.02),
                 lambda p: optim.Adam(p, lr=0.02, weight_decay=0.1, maximize=True),
                 lambda p: optim.AdamW(p, lr=0.02, weight_decay=0.1),
+                lambda p: optim.AdamW(p, lr=0.02, amsgrad=True),
+                lambda p: optim.RMSprop(p, lr=0.01),
+                lambda p: optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True, weight_decay=0.1),
+                lambda p: optim.Adagrad(p, lr=0.1, lr_decay=0.1, initial_accumulator_value=0.1),
                 lambda p: optim.SGD([{"params": p[:1], "lr": 0.5}, {"params": p[1:], "momentum": 0.5}], lr=0.1),
             ]
         ),
@@ -282,9 +286,9 @@ def test_training_gives_the_same_bits(kind):
 SCALARS = st.fixed_dictionaries(
     {
         "sizes": st.lists(st.integers(1, 4), min_size=1, max_size=3),
-        "activation": st.sampled_from(["relu", "tanh", "sigmoid", "linear"]),
+        "activation": st.sampled_from(["relu", "tanh", "sigmoid", "leaky_relu", "linear"]),
         "samples": st.integers(1, 4),
-        "optimizer": st.sampled_from(["SGD", "Adam", "AdamW"]),
+        "optimizer": st.sampled_from(["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"]),
         "passes": st.sampled_from(PASS_SETS),
     }
 )
