@@ -78,6 +78,7 @@ def test_ctrl_c(script: str, arguments: list[str], sign: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which is off in background jobs
     )
     assert process.stdout is not None
     lines = []
@@ -87,7 +88,10 @@ def test_ctrl_c(script: str, arguments: list[str], sign: str) -> None:
             break
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=120)
+    try:
+        rest, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 0, errors[-2000:]
     assert "stopped after" in rest, "".join(lines)[-1000:] + rest[-1000:]
 
