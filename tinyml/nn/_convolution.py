@@ -10,7 +10,8 @@ from tinyml.errors import ArgumentError
 from tinyml.nn import functional as F
 from tinyml.nn import init
 from tinyml.nn._module import Module, Parameter
-from tinyml.nn.functional._convolution import Ints, _ints, _paddings
+from tinyml.nn.functional._convolution import _paddings
+from tinyml.nn.functional._ints import Ints, ints
 from tinyml.tensor import Tensor
 
 
@@ -42,9 +43,9 @@ class _Convolution(Module):
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = _ints(name, "kernel_size", kernel_size, n)
-        self.stride = _ints(name, "stride", stride, n)
-        self.dilation = _ints(name, "dilation", dilation, n)
+        self.kernel_size = ints(name, "kernel_size", kernel_size, n)
+        self.stride = ints(name, "stride", stride, n)
+        self.dilation = ints(name, "dilation", dilation, n)
         for what, least, values in (
             ("in_channels and out_channels", 0, (in_channels, out_channels)),
             ("kernel_size", 1, self.kernel_size),
@@ -54,7 +55,7 @@ class _Convolution(Module):
         ):
             if min(values) < least:
                 raise ArgumentError(f"{name}: got {what} {tuple(values)}, expected at least {least}")
-        self.padding = padding if isinstance(padding, str) else _ints(name, "padding", padding, n)
+        self.padding = padding if isinstance(padding, str) else ints(name, "padding", padding, n)
         self.groups = groups
         self.padding_mode = padding_mode
         self.weight = Parameter(zeros(out_channels, in_channels // groups, *self.kernel_size, dtype=dtype))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tinyml.nn import functional as F
 from tinyml.nn._module import Module
-from tinyml.nn.functional._convolution import Ints, _ints
+from tinyml.nn.functional._ints import Ints, ints
 from tinyml.tensor import Tensor
 
 
@@ -96,9 +96,9 @@ class AvgPool1d(_AvgPool):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
-        self.kernel_size = _ints("AvgPool1d", "kernel_size", kernel_size, 1)
-        self.stride = self.kernel_size if stride is None else _ints("AvgPool1d", "stride", stride, 1)
-        self.padding = _ints("AvgPool1d", "padding", padding, 1)
+        self.kernel_size = ints("AvgPool1d", "kernel_size", kernel_size, 1)
+        self.stride = self.kernel_size if stride is None else ints("AvgPool1d", "stride", stride, 1)
+        self.padding = ints("AvgPool1d", "padding", padding, 1)
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
 

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 from tinyml import _core
-from tinyml.errors import ArgumentError, DTypeError
+from tinyml.errors import ArgumentError
+from tinyml.nn.functional._ints import Ints, ints
 from tinyml.tensor import Tensor, _apply, _beside, _operand
 
 _CONV = _core.op("conv")
-
-Ints = int | Sequence[int]
-
-
-def _ints(op: str, what: str, value: Any, n: int) -> tuple[int, ...]:
-    """An int, or one for each of n dimensions, as n ints."""
-    try:
-        if not isinstance(value, Sequence):
-            return (operator.index(value),) * n
-        ints = tuple(map(operator.index, value))
-    except TypeError:
-        raise DTypeError(f"{op}: got {what} {value!r}, expected an int{f' or {n} of them' if n > 1 else ''}") from None
-    if len(ints) == 1:
-        return ints * n
-    if len(ints) != n:
-        raise ArgumentError(f"{op}: got {what} {value!r}, expected an int{f' or {n} of them' if n > 1 else ''}")
-    return ints
 
 
 def _paddings(
@@ -35,7 +18,7 @@ def _paddings(
 ) -> list[int]:
     """What is added before and after each of n dimensions."""
     if not isinstance(padding, str):
-        return [side for p in _ints(op, "padding", padding, n) for side in (p, p)]
+        return [side for p in ints(op, "padding", padding, n) for side in (p, p)]
     if padding == "valid":
         return [0] * (2 * n)
     if padding != "same":
@@ -53,10 +36,10 @@ def _conv(
 ) -> Tensor:
     op = f"conv{n}d"
     input, weight = _beside(op, input, [weight]), _beside(op, weight, [input])
-    strides, dilations = _ints(op, "stride", stride, n), _ints(op, "dilation", dilation, n)
+    strides, dilations = ints(op, "stride", stride, n), ints(op, "dilation", dilation, n)
     kernel = weight.shape[2:] if weight.ndim == n + 2 else (1,) * n  # of another rank: C says what is wrong
     paddings = _paddings(op, padding, n, kernel, strides, dilations)
-    (groups,) = _ints(op, "groups", groups, 1)
+    (groups,) = ints(op, "groups", groups, 1)
     if n == 1:
         strides, paddings, dilations = (1, *strides), [0, 0, *paddings], (1, *dilations)
     operands = [input, weight] if bias is None else [input, weight, _operand(op, bias)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinyml import _core
 from tinyml.errors import ArgumentError
-from tinyml.nn.functional._convolution import Ints, _ints
+from tinyml.nn.functional._ints import Ints, ints
 from tinyml.tensor import Tensor, _apply1, _operand
 
 _MAX_POOL, _AVG_POOL, _ADAPTIVE = (_core.op(name) for name in ("max_pool", "avg_pool", "adaptive_avg_pool"))
@@ -15,9 +15,9 @@ _MAX_POOL, _AVG_POOL, _ADAPTIVE = (_core.op(name) for name in ("max_pool", "avg_
 
 def _windows(op: str, n: int, kernel_size: Ints, stride: Ints | None, padding: Ints) -> tuple[int, ...]:
     """Kernel, stride and padding over height and width; in one dimension the height is that of a single row."""
-    kernel = _ints(op, "kernel_size", kernel_size, n)
-    strides = kernel if stride is None or stride == () else _ints(op, "stride", stride, n)
-    paddings = _ints(op, "padding", padding, n)
+    kernel = ints(op, "kernel_size", kernel_size, n)
+    strides = kernel if stride is None or stride == () else ints(op, "stride", stride, n)
+    paddings = ints(op, "padding", padding, n)
     return (1, *kernel, 1, *strides, 0, *paddings) if n == 1 else (*kernel, *strides, *paddings)
 
 
@@ -34,7 +34,7 @@ def _max_pool(
     op = f"max_pool{n}d"
     if return_indices:
         raise ArgumentError(f"{op}: got return_indices=True, expected False: the places of maxima are not returned")
-    windows, dilations = _windows(op, n, kernel_size, stride, padding), _ints(op, "dilation", dilation, n)
+    windows, dilations = _windows(op, n, kernel_size, stride, padding), ints(op, "dilation", dilation, n)
     return _apply1(_MAX_POOL, _operand(op, input), n, *windows, *(1,) * (2 - n), *dilations, bool(ceil_mode))
 
 
@@ -156,4 +156,4 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     sizes = output_size if isinstance(output_size, Sequence) else (output_size, output_size)
     if len(sizes) == 2 and input.ndim >= 2:
         sizes = [own if size is None else size for size, own in zip(sizes, input.shape[-2:], strict=True)]
-    return _apply1(_ADAPTIVE, input, 2, *_ints(op, "output_size", sizes, 2))
+    return _apply1(_ADAPTIVE, input, 2, *ints(op, "output_size", sizes, 2))
