@@ -348,6 +348,7 @@ def test_exceptions_come_out_as_they_are(interrupt):
     def backward(ctx, dy):
         raise interrupt("of mine")
 
+    gc.collect()
     before = tinyml.live_nodes()
     x = f64(1.0, 2.0)
     y = make(backward).apply(x)
@@ -418,6 +419,7 @@ def test_nothing_leaks():
         Weighted.apply(Value(1.0), Value(2.0), 3).backward()
 
     run()
+    gc.collect()
     before = tinyml.live_nodes()
     for _ in range(10):
         run()

@@ -720,6 +720,8 @@ def test_indexing_as_numpy(case):
     x = leaf(array)
     try:
         expected = array[for_numpy(index)]
+    except DeprecationWarning:
+        return  # NumPy before 2.3 only warns of an index out of range where nothing is selected
     except IndexError:
         with pytest.raises(AxisError, match="index"):
             x[index]
