@@ -346,7 +346,8 @@ class Compiled:
             self._note(
                 *self._place(),
                 f"compile: more than {self._max_programs} programs, so the one unused for longest is dropped; pad "
-                "arguments to a few shapes, or raise max_programs",
+                "arguments to a few shapes, keep lists that grow out of the function's reach (self.losses, say), or "
+                "raise max_programs",
             )
 
     def _place(self) -> tuple[str, int]:
@@ -633,9 +634,9 @@ def compile(
     Recorded are ops, backward(), zero_grad, clipping, optimizer steps and dropout; replays give bit for bit what the
     function would. Arguments may be Tensors, Values, NumPy arrays and numbers, nested in tuples, lists and dicts;
     others, such as strings, bools and modules, are part of the program, as is what the function names: its closure,
-    globals and their attributes. Where any of it is another object, or arguments have other shapes, dtypes or
-    structures, or modules another mode, another program is recorded, up to max_programs; hyperparameters may change
-    freely. Results are fresh tensors without a graph: call backward() within.
+    globals and their attributes, short lists and dicts with their elements. Where any of it is another object, or
+    arguments have other shapes, dtypes or structures, or modules another mode, another program is recorded, up to
+    max_programs; hyperparameters may change freely. Results are fresh tensors without a graph: call backward() within.
 
     A float arrives as a Value without a gradient, an int as a 0-d int64 tensor, and they promote as such: beside int64
     or 0-d float32 tensors a float gives float64, where the plain function would give float32. A NumPy array that is
