@@ -14,6 +14,7 @@
 #include "pooling.h"
 #include "softmax.h"
 #include "normalization.h"
+#include "batch_norm.h"
 #include "loss.h"
 #include "scalars.h"
 #include "dropout.h"
