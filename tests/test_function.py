@@ -367,7 +367,7 @@ def test_exceptions_come_out_as_they_are(interrupt):
     assert x.grad.tolist() == [2.0, 2.0]
     del loss, x, y
     gc.collect()
-    assert tinyml.live_nodes() == before
+    assert tinyml.live_nodes() <= before  # garbage of others may go as well
     assert not _function._applications
 
 
