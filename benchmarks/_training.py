@@ -54,6 +54,22 @@ class Training:
             self.run.skip("torch.compile", f"{type(error).__name__}: {error}".splitlines()[0])
 
 
+def training_step(loss_of: Loss, lr: float, parameters: Sequence[Any], weights: Sequence[Array]) -> Callable[..., Any]:
+    """A step of tinyml, in PyTorch's way to write it; loss_of takes its arguments."""
+    for parameter, weight in zip(parameters, weights, strict=True):
+        parameter.data = weight
+    optimizer = tinyml.optim.SGD(parameters, lr=lr)
+
+    def step(*arguments: Any) -> Any:
+        loss = loss_of(*arguments)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
 def looped(step: Callable[..., Any], *arguments: Any) -> Steps:
     """A call from Python for each step."""
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 from _harness import Row, Run, main, seconds_of, show, times_as_long
-from _training import Array, Steps, Training, jax_jit, looped, repeated, torch_compiled, torch_eager
+from _training import Array, Steps, Training, jax_jit, looped, repeated, torch_compiled, torch_eager, training_step
 
 import tinyml
-from tinyml import nn, optim, tensor
+from tinyml import nn, tensor
 from tinyml.nn import functional as F
 
 LR, BATCH = 0.01, 64
@@ -58,18 +58,7 @@ def lenet(nn: Any) -> Any:
 def tinyml_step() -> Callable[[Any, Any], Any]:
     """PyTorch's way to write it."""
     model = lenet(nn)
-    for parameter, weight in zip(model.parameters(), WEIGHTS, strict=True):
-        parameter.data = weight
-    optimizer = optim.SGD(model.parameters(), lr=LR)
-
-    def step(x: Any, y: Any) -> Any:
-        loss = F.cross_entropy(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
+    return training_step(lambda x, y: F.cross_entropy(model(x), y), LR, model.parameters(), WEIGHTS)
 
 
 def in_torch(torch: Any, layout: Any) -> Steps:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from _harness import Contestant, Row, Run, main, show, times_as_long
-from _training import Array, Steps, Training, jax_jit, looped, repeated, torch_eager
+from _training import Array, Steps, Training, jax_jit, looped, repeated, torch_eager, training_step
 
 import tinyml
-from tinyml import nn, optim, tensor
+from tinyml import nn, tensor
 from tinyml.nn import functional as F
 
 STEPS, BATCH, INPUTS, HIDDEN, CLASSES, LR = 28, 64, 28, 128, 10, 0.1
@@ -137,18 +137,7 @@ def tinyml_step() -> Callable[[Any, Any], Any]:
     """PyTorch's way to write it."""
     layer, head = nn.LSTM(INPUTS, HIDDEN), nn.Linear(HIDDEN, CLASSES)
     parameters = [*layer.parameters(), *head.parameters()]
-    for parameter, weight in zip(parameters, WEIGHTS, strict=True):
-        parameter.data = weight
-    optimizer = optim.SGD(parameters, lr=LR)
-
-    def step(x: Any, y: Any) -> Any:
-        loss = F.cross_entropy(head(layer(x)[0][-1]), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
+    return training_step(lambda x, y: F.cross_entropy(head(layer(x)[0][-1]), y), LR, parameters, WEIGHTS)
 
 
 def torch_steps(torch: Any) -> Steps:

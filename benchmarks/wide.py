@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from _harness import Row, Run, main, seconds_of, show, times_as_long
 from _peak import peak
-from _training import Array, Steps, Training, jax_jit, looped, repeated, torch_compiled, torch_eager
+from _training import Array, Steps, Training, jax_jit, looped, repeated, torch_compiled, torch_eager, training_step
 
 import tinyml
-from tinyml import nn, optim, tensor
+from tinyml import nn, tensor
 from tinyml.nn import functional as F
 
 LR, BATCH, SIZES = 0.01, 128, (784, 1024, 1024, 10)
@@ -46,18 +46,7 @@ def tinyml_step() -> Callable[[Any, Any], Any]:
     """PyTorch's way to write it."""
     a, b, c, d = SIZES
     model = nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.Linear(b, c), nn.ReLU(), nn.Linear(c, d))
-    for parameter, weight in zip(model.parameters(), WEIGHTS, strict=True):
-        parameter.data = weight
-    optimizer = optim.SGD(model.parameters(), lr=LR)
-
-    def step(x: Any, y: Any) -> Any:
-        loss = F.cross_entropy(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
+    return training_step(lambda x, y: F.cross_entropy(model(x), y), LR, model.parameters(), WEIGHTS)
 
 
 def in_torch(torch: Any) -> Steps:

@@ -181,7 +181,7 @@ def main() -> None:
     for name in models if arguments.model == "both" else [arguments.model]:
         tinyml.manual_seed(arguments.seed)
         model = models[name](len(alphabet))
-        print(f"\n{name}: {sum(p.numel() for p in model.parameters()):,} parameters")
+        print(f"\n{name}: {model.num_parameters():,} parameters")
         losses = train(model, known, alphabet, arguments)
         show("on the last tenth", held_out(model, unknown))
         print(write(model, alphabet, arguments.length, arguments.temperature, np.random.default_rng(arguments.seed)))

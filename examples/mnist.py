@@ -163,7 +163,7 @@ def main() -> None:
         name = "-".join(map(str, [784, *arguments.hidden, 10]))
     lr = arguments.lr or LEARNING_RATES[arguments.optimizer]
     optimizer = OPTIMIZERS[arguments.optimizer](model.parameters(), lr, arguments.momentum)
-    print(f"{name}: {sum(p.numel() for p in model.parameters()):,} parameters")
+    print(f"{name}: {model.num_parameters():,} parameters")
 
     def clip() -> None:
         nn.utils.clip_grad_value_(model.parameters(), arguments.clip)

@@ -122,8 +122,7 @@ def main() -> None:
         print(f"saved {arguments.plot}-loss.png and {arguments.plot}-boundary.png")
 
     if losses and arguments.tensors:
-        parameters = sum(p.numel() for p in model.parameters())
-        print(f"\nXOR with Tensors: 2-4-1, {parameters} parameters, {arguments.epochs:,} epochs")
+        print(f"\nXOR with Tensors: 2-4-1, {model.num_parameters()} parameters, {arguments.epochs:,} epochs")
         others = train(step_over_tensors(model, arguments.lr), arguments.epochs, arguments.every, arguments.eager)
         report(lambda x: float(model(tinyml.tensor([x], dtype=tinyml.float64))))
         apart = [abs(a - b) for a, b in zip(losses, others, strict=False)]

@@ -1,8 +1,9 @@
-"""Every process that a test starts imports the tinyml that the tests import, not a source tree it may be started in."""
+"""What the tests share. Every process that one starts imports the tinyml that the tests import, no source tree."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,3 +17,18 @@ def _one_tinyml() -> Iterator[None]:
     os.chdir(Path(__file__).parent)
     yield
     os.chdir(before)
+
+
+@pytest.fixture(scope="session")
+def torch() -> Any:
+    """PyTorch, for what is compared with it."""
+    return pytest.importorskip("torch", reason="PyTorch is not installed")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread for large kernels; the other ones afterwards."""
+    before = tinyml.get_num_threads()
+    tinyml.set_num_threads(1)
+    yield
+    tinyml.set_num_threads(before)

@@ -2,30 +2,12 @@
 
 import numpy as np
 import pytest
+from tools import same
 
 import tinyml
 from tinyml import nn, optim
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
 from tinyml.nn import functional as F
-
-
-@pytest.fixture(scope="session")
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
-
-
-@pytest.fixture
-def one_thread():
-    before = tinyml.get_num_threads()
-    tinyml.set_num_threads(1)
-    yield
-    tinyml.set_num_threads(before)
-
-
-def same(these, those):
-    assert len(these) == len(those)
-    for a, b in zip(these, those, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def causal_mask(n):

@@ -22,11 +22,6 @@ def outputs(w, x, b):
     return (x @ w.T + b).tanh()
 
 
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
-
-
 def alike(ours, theirs):
     np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-12, atol=1e-14)
 

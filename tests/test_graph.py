@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from tools import in_threads
 
 import tinyml
 from tinyml import Value
@@ -38,22 +39,6 @@ def _nothing_is_left_behind():
     if tinyml.live_nodes() > before:  # what stands in cycles, such as those of threads
         gc.collect()
     assert tinyml.live_nodes() == before
-
-
-def in_threads(n, function):
-    """Runs function(i) in n threads that start together; what they returned."""
-    results, barrier = [None] * n, threading.Barrier(n)
-
-    def target(i):
-        barrier.wait()
-        results[i] = function(i)
-
-    threads = [threading.Thread(target=target, args=(i,)) for i in range(n)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 # -- Shapes of graphs

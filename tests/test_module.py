@@ -13,11 +13,6 @@ from tinyml import Value, nn
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError
 
 
-@pytest.fixture(scope="session")
-def torch() -> Any:
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
-
-
 class Counter(nn.Module):
     """Calls so far, and the sum of all that was seen, scaled."""
 

@@ -13,11 +13,6 @@ from tinyml.errors import ArgumentError, DTypeError, GraphError, ShapeError
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 
 
-@pytest.fixture(scope="session")
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
-
-
 # -- Networks against PyTorch
 
 ACTIVATIONS = {

@@ -13,11 +13,6 @@ from tinyml.optim import lr_scheduler
 from tinyml.train import fit
 
 
-@pytest.fixture(scope="session")
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
-
-
 def leaf(*numbers):
     return tinyml.tensor(numbers, dtype="float64", requires_grad=True)
 

@@ -13,6 +13,7 @@ import pytest
 from cases import CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools import in_threads
 
 import tinyml
 import tinyml.nn.functional as F
@@ -1902,22 +1903,6 @@ print(resident() - before, tinyml.live_nodes() - nodes)
     grown, nodes = map(int, out.split())
     assert grown < 512 * 1024
     assert nodes == 0
-
-
-def in_threads(n, function):
-    """Runs function(i) in n threads that start together; what they returned."""
-    results, barrier = [None] * n, threading.Barrier(n)
-
-    def target(i):
-        barrier.wait()
-        results[i] = function(i)
-
-    threads = [threading.Thread(target=target, args=(i,)) for i in range(n)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 def descent(seed):

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from tools import same
 
 import tinyml
 from tinyml import nn, optim
@@ -15,31 +16,12 @@ LAYERS = ["RNN", "GRU", "LSTM"]
 OPTIONS = [{}, {"num_layers": 3}, {"num_layers": 2, "bidirectional": True}, {"bias": False, "batch_first": True}]
 
 
-@pytest.fixture(scope="session")
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
-
-
-@pytest.fixture
-def one_thread():
-    before = tinyml.get_num_threads()
-    tinyml.set_num_threads(1)
-    yield
-    tinyml.set_num_threads(before)
-
-
 def states_of(result):
     return result if isinstance(result, tuple) else (result,)
 
 
 def gradients(module):
     return [None if p.grad is None else p.grad.numpy().copy() for p in module.parameters()]
-
-
-def same(these, those):
-    assert len(these) == len(those)
-    for a, b in zip(these, those, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

@@ -110,10 +110,7 @@ def _described(ref: int) -> str:
 
 
 def _inputs(ref: int) -> str:
-    refs = _core.inputs(ref)
-    texts = [_described(x) for x in refs]
-    for x in refs:
-        _core.release(x)
+    texts = [_described(x) for x in _core.borrowed_inputs(ref)]
     return ", ".join(texts[:8]) + (f" and {len(texts) - 8} more" if len(texts) > 8 else "")
 
 

@@ -216,6 +216,14 @@ def inputs(ref: int) -> list[int]:
     return [lib.tm_input(ref, i) for i in range(lib.tm_input_count(ref))]
 
 
+def borrowed_inputs(ref: int) -> list[int]:
+    """The inputs of a node, for looking at: no new references, so they hold as long as the node keeps its graph."""
+    borrowed = inputs(ref)
+    for each in borrowed:
+        release(each)
+    return borrowed
+
+
 def set_requires_grad(ref: int, requires_grad: bool) -> None:
     """Switches a leaf's gradient on or off."""
     check_status(lib.tm_set_requires_grad(ref, requires_grad))

@@ -36,14 +36,6 @@ class Facts(NamedTuple):
         return self.op or ("leaf" if self.requires_grad else "constant")
 
 
-def inputs_of(ref: int) -> list[int]:
-    """The references of a node's inputs, which are valid as long as it lives."""
-    inputs = _core.inputs(ref)
-    for each in inputs:
-        _core.release(each)
-    return inputs
-
-
 def graph_behind(roots: Iterable[int]) -> Graph:
     """All nodes behind some, those first that are fewest steps away. It holds while the roots live."""
     graph: Graph = {}
@@ -51,7 +43,7 @@ def graph_behind(roots: Iterable[int]) -> Graph:
     while queue:
         ref = queue.popleft()
         if ref not in graph:
-            graph[ref] = inputs_of(ref)
+            graph[ref] = _core.borrowed_inputs(ref)
             queue.extend(graph[ref])
     return graph
 

@@ -52,11 +52,7 @@ def _details(step: _core.StepView) -> str:
 
 
 def _input_shapes(ref: int) -> list[tuple[int, ...]]:
-    shapes = []
-    for each in _core.inputs(ref):
-        shapes.append(_core.shape(each))
-        _core.release(each)
-    return shapes
+    return [_core.shape(each) for each in _core.borrowed_inputs(ref)]
 
 
 def flops(step: _core.StepView) -> int:
@@ -65,9 +61,7 @@ def flops(step: _core.StepView) -> int:
         return sum(map(flops, step.inside))
     if step.kind not in ("forward", "backward", "descend") or _core.op_of(step.ref) not in ("linear", "matmul"):
         return 0
-    inputs = _core.inputs(step.ref)
+    inputs = _core.borrowed_inputs(step.ref)
     wanted = sum(bool(_core.requires_grad(x)) for x in inputs[:2])
     once = 2 * _core.size(step.ref) * _core.shape(inputs[0])[-1]
-    for each in inputs:
-        _core.release(each)
     return once if step.kind == "forward" else once * wanted

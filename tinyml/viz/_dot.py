@@ -150,8 +150,7 @@ def _box(call: Call) -> str:
     shapes = ", ".join(str(node.shape) if hasattr(node, "shape") else "a number" for node in call.results[:3])
     more = ", ..." if len(call.results) > 3 else ""
     lines = [_title(call), *textwrap.wrap(settings, 40), f"gives {shapes}{more}"]
-    count = sum(p.numel() if hasattr(p, "numel") else 1 for p in call.module.parameters())
-    if count:
+    if count := call.module.num_parameters():
         lines.append(f"{count:,} parameters")
     return "\n".join(lines)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
 
-from tinyml import _tree
-from tinyml._graph import inputs_of, names_of
+from tinyml import _core, _tree
+from tinyml._graph import names_of
 from tinyml._node import Node, enable_grad
 from tinyml.errors import DTypeError
 from tinyml.nn import Module
@@ -78,7 +78,7 @@ def trace(function: Callable[..., Any], *inputs: Any, model: Module | None = Non
             ref = waiting.pop()
             if ref not in owners:
                 owners[ref] = call
-                waiting.extend(inputs_of(ref))
+                waiting.extend(_core.borrowed_inputs(ref))
 
     def before(name: str, module: Module, arguments: Any) -> None:
         outer = calls[-1] if calls else None
